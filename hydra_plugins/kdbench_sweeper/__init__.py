@@ -1,0 +1,1 @@
+"""Hydra's entry to kdbench's sweeper; Hydra finds plugin classes only below `hydra_plugins`."""

@@ -1,0 +1,127 @@
+"""Refuse before computing: everything about a configuration that can be known to fail is said here, in one sentence.
+
+Reads at most a model's config.json; builds no model and loads no data.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from kdbench.config import instantiate, plain
+from kdbench.data.task import Task
+from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.initialization.base import Initialization
+from kdbench.module.training import Training
+from kdbench.pretrained import locate, read_config
+from kdbench.shape import Shape
+from kdbench.terms import parts_of
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the check had to find out, for those who go on: the task, the two shapes and the teacher's source folder."""
+
+    task: Task
+    student: Shape
+    teacher: Shape
+    teacher_folder: Path
+
+
+def check(cfg: DictConfig) -> Checked:
+    """Check a completed configuration.
+
+    Raises:
+        ImpossibleError: choices that cannot work together.
+        KdbenchError: anything else a user can mend.
+    """
+    task = Task.from_config(plain(cfg.data))
+    teacher_folder = locate(cfg.teacher.source, cfg.teacher.model, cfg.teacher.revision, "teacher.model")
+    teacher, teacher_positions = _teacher_shape(teacher_folder, task.outputs)
+    if not cfg.teacher.train:
+        _fine_tuned_on(teacher_folder, task)
+    student = student_shape(plain(cfg.student), task.outputs)
+    for key, positions in (
+        ("student.max_positions", cfg.student.get("max_positions")),
+        ("the teacher", teacher_positions),
+    ):
+        if positions is not None and task.max_length > positions:
+            raise ImpossibleError(
+                f"data.max_length={task.max_length} is longer than the {positions} positions of {key}: set "
+                f"data.max_length={positions}"
+            )
+    initialization: Initialization = instantiate(cfg.initialization)
+    initialization.check(student, teacher)
+    Training.from_config(plain(cfg.teacher.training), "teacher.training")
+    for name, stage in cfg.stages.items():
+        Training.from_config(plain(stage.training), f"stages.{name}.training")
+        _terms(str(name), plain(stage.terms), student, teacher)
+    if cfg.guards.teacher_below_start not in ("warn", "error"):
+        raise KdbenchError(
+            f"guards.teacher_below_start={cfg.guards.teacher_below_start} is unknown: choose warn or error"
+        )
+    return Checked(task, student, teacher, teacher_folder)
+
+
+def student_shape(options: Mapping[str, Any], classes: int) -> Shape:
+    """The shape of the student that these options describe: the `shape` function beside its builder says it."""
+    module = importlib.import_module(str(options["_target_"]).rpartition(".")[0])
+    for key in ("layers", "width", "heads", "intermediate"):
+        if key in options and (not isinstance(options[key], int) or options[key] < 1):
+            raise KdbenchError(f"student.{key}={options[key]} must be a whole number of at least 1")
+    shape: Shape = module.shape(options, classes)
+    return shape
+
+
+def _teacher_shape(folder: Path, classes: int) -> tuple[Shape, int | None]:
+    """The teacher's shape, and the longest sequence it takes, read without importing transformers."""
+    config = read_config(folder)
+
+    def size(*names: str) -> int | None:
+        found = next((config[name] for name in names if name in config), None)
+        return found if isinstance(found, int) else None
+
+    layers = size("num_hidden_layers", "n_layers")
+    width = size("hidden_size", "dim")
+    heads = size("num_attention_heads", "n_heads")
+    if layers is None or width is None or heads is None:
+        raise KdbenchError(
+            f"teacher.model: {folder / 'config.json'} (of type {config.get('model_type')}) does not say how many layers, "
+            "which width and how many heads the model has: give an encoder such as BERT"
+        )
+    return Shape(layers, width, heads, classes), size("max_position_embeddings")
+
+
+def _fine_tuned_on(folder: Path, task: Task) -> None:
+    """Refuse a ready teacher whose head is of another task."""
+    config = read_config(folder)
+    named = config.get("kdbench_task")
+    names = config.get("id2label")
+    labels = [str(names[key]) for key in sorted(names, key=int)] if isinstance(names, Mapping) else []
+    count = config.get("num_labels", len(labels) or 2)
+    generic = all(label.startswith("LABEL_") for label in labels)
+    wrong_names = task.outputs > 1 and labels and not generic and labels != list(task.labels)
+    if (named is not None and named != task.name) or count != task.outputs or wrong_names:
+        learned = named or f"{labels or count} (its classes)"
+        raise ImpossibleError(
+            f"teacher.model={folder} was fine-tuned on {learned}, not on {task.name} with the classes "
+            f"{list(task.labels) or 'of a regression'}: give a teacher of this task, or teacher.train=true to fine-tune it"
+        )
+
+
+def _terms(stage: str, terms: Mapping[str, Any], student: Shape, teacher: Shape) -> None:
+    compared: dict[str, str] = {}
+    for name, term in terms.items():
+        parts_of(f"stages.{stage}.terms.{name}", term, student, teacher)
+        what = repr({key: value for key, value in term.items() if key not in ("weight", "reduction")})
+        if what in compared:
+            raise ImpossibleError(
+                f"stages.{stage}.terms: '{compared[what]}' and '{name}' compare the same thing: choose another knowledge for "
+                f"one of them, method=kd for logits alone or method=label for no distillation, or set the weight of one to 0"
+            )
+        compared[what] = name

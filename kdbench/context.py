@@ -1,0 +1,100 @@
+"""What every step of a run's making needs, gathered once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
+
+from kdbench import metric
+from kdbench.data.split import Split
+from kdbench.data.task import Task
+from kdbench.model import Model
+from kdbench.module.predict import predict
+from kdbench.plan import RunPlan
+from kdbench.store import Store
+
+EVALUATION_BATCH = 64
+"""Rows a batch of an evaluation: plays no part in a result, so it is no setting."""
+
+
+@dataclass
+class Context:
+    """One run in the making: configuration, plan, store, tokenised data, loggers, and the seconds of its phases."""
+
+    cfg: DictConfig
+    plan: RunPlan
+    store: Store
+    splits: Mapping[str, Split]
+    loggers: Sequence[Logger] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        return self.plan.checked.task
+
+    @property
+    def teacher_path(self) -> Path:
+        """The folder of the teacher's artefact."""
+        return self.store.path("teacher", self.plan.signatures("teacher")[0])
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The teacher's tokenizer, which is the student's too."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.plan.checked.teacher_folder, local_files_only=True)
+
+    @cached_property
+    def device(self) -> str:
+        """Where models run: the group `device`, with `auto` resolved."""
+        import torch
+
+        accelerator = self.cfg.device.accelerator
+        if accelerator == "cpu":
+            return "cpu"
+        if torch.cuda.is_available():
+            return "cuda"
+        if accelerator == "gpu":
+            from kdbench.error import KdbenchError
+
+            raise KdbenchError("device=gpu, but this machine has no GPU that torch can use: choose device=auto or cpu")
+        return "cpu"
+
+    @property
+    def lightning_accelerator(self) -> str:
+        return "gpu" if self.device == "cuda" else "cpu"
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the seconds of a block to its phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+    def logits(self, model: Model, split: str) -> Any:
+        """A model's logits over a split, (N, C)."""
+        return predict(model, self.splits[split], EVALUATION_BATCH, self.tokenizer.pad_token_id, self.device)
+
+    def score(self, logits: Any, split: str) -> dict[str, float]:
+        """The task's metrics of these logits, as `split/name`."""
+        found = metric.score(self.task.metrics, logits, self.splits[split].labels)
+        return {f"{split}/{name}": value for name, value in found.items()}
+
+    def evaluate(self, model: Model, split: str = "validation") -> dict[str, float]:
+        """The task's metrics of a model on a split, as `split/name`."""
+        return self.score(self.logits(model, split), split)
+
+    def labelled(self, split: str) -> bool:
+        """Whether a split has any label to score against."""
+        labels = self.splits[split].labels
+        return bool((labels == labels).any() if labels.dtype.kind == "f" else (labels >= 0).any())

@@ -1,0 +1,187 @@
+"""Hugging Face encoders as models of kdbench: `ModelOutputs` filled through public interfaces only.
+
+The attention registry of transformers hands query, key and value of every layer to `_attend`, which passes them to a
+recorder given with the call (no global state, no patched class) and computes the attention itself by SDPA. Captures thus
+cost nothing where they are not asked for, and are made before softmax and dropout.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from kdbench.data.batch import Batch
+from kdbench.error import KdbenchError
+from kdbench.model import Model
+from kdbench.outputs import ModelOutputs, Taps
+from kdbench.shape import Shape
+
+ATTENTION = "kdbench"
+
+
+class Recorder:
+    """Collects the attention inputs of one forward pass, in the order of the layers' calls (1, 2, ...)."""
+
+    def __init__(self, taps: Taps) -> None:
+        self.taps = taps
+        self.layers = 0
+        self.query: dict[int, Tensor] = {}
+        self.key: dict[int, Tensor] = {}
+        self.value: dict[int, Tensor] = {}
+        self.scaling: dict[int, float] = {}
+
+    def record(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> None:
+        """Keep what the taps name of the next layer; each tensor is (B, H, S, d)."""
+        self.layers += 1
+        layer = self.layers
+        if layer in self.taps.query:
+            self.query[layer] = query
+        if layer in self.taps.key:
+            self.key[layer] = key
+        if layer in self.taps.value:
+            self.value[layer] = value
+        if layer in self.taps.attention:
+            self.scaling[layer] = query.shape[-1] ** -0.5 if scaling is None else scaling
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    recorder: Recorder | None = None,
+    **rest: Any,
+) -> tuple[Tensor, None]:
+    if recorder is not None:
+        recorder.record(query, key, value, scaling)
+    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **rest)
+
+
+AttentionInterface.register(ATTENTION, _attend)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+class Encoder(Model):
+    """A Hugging Face encoder with a classification head, `model`, read through `ModelOutputs`."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self._takes_types = getattr(model.config, "type_vocab_size", 0) > 1
+
+    @property
+    def shape(self) -> Shape:
+        return shape_of(self.model.config, self.model.config.num_labels)
+
+    def forward(self, batch: Batch, taps: Taps) -> ModelOutputs:
+        recorder = Recorder(taps) if taps.attention else None
+        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        if self._takes_types:
+            inputs["token_type_ids"] = batch.token_type_ids
+        if recorder is not None:
+            inputs["recorder"] = recorder
+        raw = self.model(**inputs, output_hidden_states=bool(taps.hidden), return_dict=True)
+        hidden = {layer: raw.hidden_states[layer] for layer in taps.hidden} if taps.hidden else {}
+        outputs = ModelOutputs(mask=batch.attention_mask, logits=raw.logits, labels=batch.labels, hidden=hidden)
+        if recorder is None:
+            return outputs
+        return ModelOutputs(
+            mask=outputs.mask,
+            logits=outputs.logits,
+            labels=outputs.labels,
+            hidden=hidden,
+            query=recorder.query,
+            key=recorder.key,
+            value=recorder.value,
+            scaling=recorder.scaling,
+        )
+
+    def save(self, folder: Path) -> None:
+        self.model.save_pretrained(folder)
+
+    @property
+    def embeddings(self) -> nn.Module:
+        """The embedding module, for initializations that copy it."""
+        return self.model.base_model.embeddings
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The transformer layers, bottom first, for initializations that copy them."""
+        encoder = self.model.base_model.encoder
+        return encoder.layer
+
+    @property
+    def heads(self) -> dict[str, nn.Module]:
+        """What stands above the layers, by name: pooler and classifier."""
+        parts = {name: child for name, child in self.model.named_children() if child is not self.model.base_model}
+        pooler = getattr(self.model.base_model, "pooler", None)
+        return parts if pooler is None else {**parts, "pooler": pooler}
+
+
+def shape_of(config: PretrainedConfig, classes: int) -> Shape:
+    """The shape that a Hugging Face config describes."""
+    return Shape(config.num_hidden_layers, config.hidden_size, config.num_attention_heads, classes)
+
+
+def from_config(config: PretrainedConfig) -> Encoder:
+    """A sequence classifier of that configuration with fresh weights, drawn from torch's generator."""
+    from transformers import AutoModelForSequenceClassification
+
+    # transformers writes the attention choice into the config it is given: each model gets its own copy.
+    model = AutoModelForSequenceClassification.from_config(copy.deepcopy(config), attn_implementation=ATTENTION)
+    return Encoder(model)
+
+
+def head_options(labels: tuple[str, ...]) -> dict[str, Any]:
+    """The config entries of a task head: class names, or none of them for a regression's single output."""
+    if not labels:
+        return {"num_labels": 1, "problem_type": "regression"}
+    return {
+        "num_labels": len(labels),
+        "problem_type": "single_label_classification",
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: position for position, name in enumerate(labels)},
+    }
+
+
+def from_folder(folder: Path, head: tuple[str, ...] | None = None) -> Encoder:
+    """A sequence classifier loaded from a Hugging Face folder, in float32 and evaluation mode.
+
+    Args:
+        folder: config.json and weights.
+        head: class names of the task (none: a regression), where the head may be fresh; None where the folder must bring
+            its own head.
+
+    Raises:
+        KdbenchError: if the folder cannot be loaded.
+    """
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging as transformers_logging
+
+    options = {} if head is None else head_options(head)
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # a fresh head is what was asked for: no report about it
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            attn_implementation=ATTENTION,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=head is not None,  # the head of another task gives way to a fresh one
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise KdbenchError(f"the model folder {folder} cannot be loaded as a sequence classifier: {reason}") from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    return Encoder(model)

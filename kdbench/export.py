@@ -1,0 +1,105 @@
+"""The console front `kdbench-export`: a finished student as a Hugging Face folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdbench.error import KdbenchError, shows_errors
+
+if TYPE_CHECKING:
+    from kdbench.finished_run import FinishedRun
+    from kdbench.store import Store
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def command(
+    run: Annotated[str, typer.Argument(help="A signature, the beginning of one, or the folder of a run.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to write; otherwise exports/<signature>.")] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="The store; otherwise the one the run's folder names, else KDBENCH_STORE, else ./store."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+) -> None:
+    """Write a finished student as a Hugging Face folder: weights, configuration, tokenizer and model card."""
+    from kdbench.run_reference import open_run
+
+    opened, signature = open_run(run, store)
+    folder = export(opened, signature, out or Path("exports") / signature, force)
+    typer.echo(f"{folder}: AutoModelForSequenceClassification.from_pretrained loads it")
+
+
+@shows_errors
+def main() -> None:
+    """The console front `kdbench-export`."""
+    app()
+
+
+def export(store: Store, signature: str, out: Path, force: bool = False) -> Path:
+    """Write the student of a finished run to `out` as a Hugging Face folder with a model card; returns the folder.
+
+    Teacher and projections are no part of it. The files appear when all of them are written.
+
+    Args:
+        store: where the run is.
+        signature: the run's, as `kdbench.run_reference.resolve` finds it.
+        out: is made; must be empty or absent.
+        force: write into a folder that is not empty; other files in it stay.
+
+    Raises:
+        KdbenchError: a folder that is not empty or cannot be written, or a student that transformers has no class for.
+    """
+    from kdbench.finished_run import FinishedRun
+    from kdbench.quiet import quiet_libraries
+
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not force):
+        kind = "a file" if out.is_file() else "not empty"
+        raise KdbenchError(f"--out={out} is {kind}: choose another folder{'' if out.is_file() else ', or add --force'}")
+    quiet_libraries()
+    run = FinishedRun(store, signature)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as temporary:
+            _write(run, Path(temporary))
+            for file in sorted(Path(temporary).iterdir()):
+                os.replace(file, out / file.name)
+    except OSError as error:
+        raise KdbenchError(
+            f"--out={out} cannot be written ({error.strerror or error}): choose another folder"
+        ) from error
+    return out
+
+
+def _write(run: FinishedRun, folder: Path) -> None:
+    from kdbench.encoder import Encoder, head_options
+    from kdbench.model_card import model_card
+
+    student = run.student()
+    if not isinstance(student, Encoder):
+        raise KdbenchError(
+            f"the student of run {run.signature} is a {type(student).__name__}, which transformers has no class for: "
+            "it can be evaluated, but not exported as a Hugging Face folder"
+        )
+    config = student.model.config
+    for key, value in head_options(run.task.labels).items():
+        setattr(config, key, value)
+    student.save(folder)
+    tokenizer = run.tokenizer
+    tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(model_card(run.record, run.task), encoding="utf-8")
+    for file in folder.iterdir():  # the weights come with the permissions of a private file
+        file.chmod(0o666 & ~_umask())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,79 @@
+"""A finished run as others use it: record, task, student and teacher, loaded from the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdbench.data.task import Task
+from kdbench.error import KdbenchError
+from kdbench.store import Store, read_json
+
+if TYPE_CHECKING:
+    from kdbench.model import Model
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One run whose record is in the store; models are loaded when they are asked for."""
+
+    store: Store
+    signature: str
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """The content of record.json."""
+        record = read_json(self.folder / "record.json")
+        assert isinstance(record, dict)
+        return record
+
+    @property
+    def folder(self) -> Path:
+        return self.store.path("run", self.signature)
+
+    @cached_property
+    def task(self) -> Task:
+        """The task the student was trained on."""
+        return Task.from_config(self.record["config"]["data"])
+
+    @property
+    def teacher_folder(self) -> Path:
+        """The Hugging Face folder of the teacher, which holds the tokenizer of both."""
+        return self._artefact("teacher", self.record["teacher"]["signature"])
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer of teacher and student."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.teacher_folder, local_files_only=True)
+
+    def student(self) -> Model:
+        """The finished student on the CPU, in evaluation mode."""
+        import torch
+        from omegaconf import OmegaConf
+
+        from kdbench.stage import build_student, load_weights
+
+        cfg = OmegaConf.create(self.record["config"])
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced at once
+            model = build_student(cfg, self.task, self.tokenizer)
+        load_weights(model, self._artefact("stage", self.record["stages"][-1]))
+        model.eval()
+        return model
+
+    def teacher(self) -> Model:
+        """The teacher on the CPU, frozen and in evaluation mode."""
+        from kdbench.teacher import load_teacher
+
+        return load_teacher(self.teacher_folder)
+
+    def _artefact(self, kind: str, signature: str) -> Path:
+        if not self.store.has(kind, signature):
+            raise KdbenchError(
+                f"the run {self.signature} was built from the {kind} {signature}, which is no longer whole in "
+                f"the store {self.store.root}: delete the run with `kdbench-store prune` and repeat its command"
+            )
+        return self.store.path(kind, signature)

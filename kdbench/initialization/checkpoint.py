@@ -1,0 +1,43 @@
+"""The student of an earlier run."""
+
+from __future__ import annotations
+
+from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.initialization.base import Initialization
+from kdbench.model import Model
+from kdbench.store import Store
+
+VERSION = 1
+
+
+class Checkpoint(Initialization):
+    """Takes all weights from a finished stage of the store, so that stages and studies can build on each other.
+
+    Args:
+        signature: of the stage (`kdbench-store list --kind stage`), or of a run, which means its last stage.
+    """
+
+    def __init__(self, signature: str) -> None:
+        self.signature = signature
+
+    def content(self) -> dict[str, object]:
+        return {"checkpoint": self.signature}
+
+    def initialize(self, student: Model, teacher: Model | None, store: Store) -> None:
+        from safetensors.torch import load_file
+
+        from kdbench.stage import stage_of
+
+        stage = stage_of(store, self.signature)
+        if stage is None:
+            raise KdbenchError(
+                f"initialization.signature={self.signature} names no finished stage or run of the store {store.root}: "
+                "`kdbench-store list` shows what is there"
+            )
+        try:
+            student.load_state_dict(load_file(stage / "student.safetensors"))
+        except RuntimeError as error:
+            raise ImpossibleError(
+                f"initialization.signature={self.signature} is a student of another shape: choose the same student and "
+                "student/size as that run"
+            ) from error

@@ -1,0 +1,92 @@
+"""The loggers of a run: CSV always, W&B and TensorBoard where the group `logger` asks for them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+
+
+@dataclass(frozen=True)
+class Trackers:
+    """The loggers of one run while it lasts; `lightning` is what a Trainer takes."""
+
+    lightning: tuple[Logger, ...]
+    axes: Mapping[str, str]
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Log numbers, named `split/name`, at an optimizer step."""
+        for logger in self.lightning:
+            logger.log_metrics(dict(values), step=step)
+
+    def finish(self, summary: Mapping[str, float]) -> None:
+        """Log the final metrics where a table of runs reads them: W&B's summary, TensorBoard's HPARAMS."""
+        from pytorch_lightning.loggers import TensorBoardLogger
+
+        from kdbench.wandb_logger import WandbLogger
+
+        for logger in self.lightning:
+            if isinstance(logger, WandbLogger):
+                logger.summarise(summary)
+            elif isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(dict(self.axes), dict(summary))
+
+
+@contextmanager
+def loggers(
+    cfg: DictConfig, folder: Path | None, axes: Mapping[str, str], name: str, group: str | None
+) -> Iterator[Trackers]:
+    """The loggers of one run, closed at its end however it ends: one run is one W&B run, with its exit code.
+
+    Args:
+        cfg: the completed configuration; `cfg.logger` chooses, the whole of it is what W&B shows as the run's config.
+        folder: where they write (`metrics.csv`, `wandb/`, `tensorboard/`); without it none is started.
+        axes: the run's choices, flat columns of its own in W&B (`axis/knowledge`) and TensorBoard.
+        name: what W&B calls the run.
+        group: the sweep's name, W&B's group.
+    """
+    from kdbench.wandb_logger import WandbLogger
+
+    started: list[Logger] = []
+    exit_code = 1
+    try:
+        if folder is not None:
+            if cfg.logger.csv:
+                started.append(_csv(folder))
+            if cfg.logger.tensorboard:
+                started.append(_tensorboard(folder))
+            if cfg.logger.wandb is not None:
+                started.append(WandbLogger.start(cfg, folder, axes, name, group))
+        yield Trackers(tuple(started), axes)
+        exit_code = 0
+    finally:
+        for logger in started:
+            if isinstance(logger, WandbLogger):
+                logger.close(exit_code)
+            else:
+                logger.finalize("failed" if exit_code else "success")
+
+
+def _csv(folder: Path) -> CSVLogger:
+    from pytorch_lightning.loggers import CSVLogger
+
+    # Losses are logged once in many steps: each row goes to the file at once, for whoever watches.
+    logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
+    with warnings.catch_warnings():
+        # The folder is the job's own, and not empty: Hydra writes its configuration there.
+        warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+        _: Any = logger.experiment
+    return logger
+
+
+def _tensorboard(folder: Path) -> TensorBoardLogger:
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False)

@@ -1,0 +1,29 @@
+"""What the engine asks of a model, teacher or student."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from torch import nn
+
+from kdbench.data.batch import Batch
+from kdbench.outputs import ModelOutputs, Taps
+from kdbench.shape import Shape
+
+
+class Model(nn.Module, ABC):
+    """A model that fills `ModelOutputs`: every teacher, and every student."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Sizes, and the fields of `ModelOutputs` this architecture can fill."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, taps: Taps) -> ModelOutputs:
+        """One pass over a batch, capturing what `taps` names and nothing more."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write configuration and weights (safetensors) so that others can load the model without kdbench, if they can."""

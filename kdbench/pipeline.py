@@ -1,0 +1,77 @@
+"""One run, from a completed configuration to its record, computing what the store lacks.
+
+data -> teacher -> student <- initialization -> for each stage: terms, fit -> evaluate -> record
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from kdbench.config import plain
+from kdbench.plan import RunPlan, plan_run
+from kdbench.store import Store, read_json
+
+log = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+
+
+def run(cfg: DictConfig, folder: Path | None = None, plan: RunPlan | None = None) -> Record:
+    """Answer a configuration from the store, or compute what is missing and keep it there.
+
+    Args:
+        cfg: completed by `kdbench.config.complete` (or made by `kdbench.compose`).
+        folder: where loggers write; none of them is started without it.
+        plan: if it was made already.
+
+    Returns:
+        The run's record, as `record.json` holds it.
+
+    Raises:
+        KdbenchError: a user's mistake, or an artefact that is damaged.
+    """
+    store = Store(cfg.paths.store)
+    plan = plan or plan_run(cfg, store)
+    if not plan.finished:
+        _compute(cfg, plan, store, folder)
+    record = read_json(store.obtain("run", plan.signature, _never) / "record.json")
+    assert isinstance(record, dict)
+    return record
+
+
+def _never(folder: Path) -> None:
+    raise AssertionError("the record was there a moment ago")
+
+
+def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) -> None:
+    from kdbench.context import Context
+    from kdbench.data.tokenised import tokenised
+    from kdbench.logger import loggers
+    from kdbench.quiet import quiet_libraries
+    from kdbench.record import build_record
+    from kdbench.stage import build_stage
+    from kdbench.teacher import build_teacher
+
+    quiet_libraries()
+    name = f"{plan.checked.task.name} {plan.signature}"
+    with loggers(cfg, folder, plain(cfg.axes), name, cfg.sweep) as trackers:
+        context = Context(cfg, plan, store, {}, trackers.lightning)
+        with context.timed("data"):
+            context.splits = tokenised(store, plain(cfg.data), plan.data_root, plan.checked.teacher_folder)
+        with context.timed("teacher"):
+            store.obtain("teacher", plan.signatures("teacher")[0], lambda partial: build_teacher(context, partial))
+        previous: Path | None = None
+        for name, signature in zip(cfg.stages, plan.signatures("stage"), strict=True):
+            before, key = previous, str(name)
+            with context.timed(key):
+                previous = store.obtain(
+                    "stage",
+                    signature,
+                    lambda partial, key=key, before=before: build_stage(context, key, before, partial),
+                )
+        finished = store.obtain("run", plan.signature, lambda partial: build_record(context, partial))
+        trackers.finish(read_json(finished / "record.json")["metrics"])

@@ -1,0 +1,108 @@
+"""The record of a run: one JSON that holds the question, the answer, and what it was made from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kdbench import cost
+from kdbench.config import plain
+from kdbench.context import Context
+from kdbench.stage import build_student, load_weights
+from kdbench.store import read_json, write_json
+from kdbench.teacher import teacher_record
+
+PACKAGES = ("kdbench", "torch", "pytorch-lightning", "transformers", "datasets", "hydra-core", "numpy", "scikit-learn")
+
+
+def build_record(context: Context, folder: Path) -> None:
+    """Evaluate the finished student on every split but the training rows, measure its cost, and write record.json.
+
+    The student's logits on each split stay beside it, for those who compare predictions.
+    """
+    cfg, plan, task = context.cfg, context.plan, context.task
+    stages = plan.signatures("stage")
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced at once
+        student = build_student(cfg, task, context.tokenizer)
+    load_weights(student, context.store.path("stage", stages[-1]))
+    student.to(context.device)
+    teacher = teacher_record(context.teacher_path)
+    metrics: dict[str, float] = {}
+    agreements: dict[str, float] = {}
+    with context.timed("evaluate"):
+        for split in context.splits:
+            if split == "train":
+                continue
+            logits = context.logits(student, split)
+            np.save(folder / f"predictions.{split}.npy", logits)
+            agreements[split] = agreement(logits, np.load(context.teacher_path / f"predictions.{split}.npy"))
+            if context.labelled(split):
+                metrics |= context.score(logits, split)
+    stage_entries = [read_json(context.store.path("stage", signature) / "stage.json") for signature in stages]
+    with context.timed("cost"):
+        measured = cost.measure(student.cpu())
+    record: dict[str, Any] = {
+        "kind": "run",
+        "status": "finished",
+        "label": f"{task.name}: " + ", ".join(f"{key}={value}" for key, value in cfg.axes.items() if key != "data"),
+        "signature": plan.signature,
+        "axes": plain(cfg.axes),
+        "config": {key: value for key, value in plain(cfg).items() if key not in ("axes", "plan", "sweep", "paths")},
+        "task": task.name,
+        "score": task.score,
+        "metrics": metrics,
+        "agreement": agreements,
+        "teacher": {"signature": plan.signatures("teacher")[0], "metrics": teacher["metrics"]},
+        "teacher_cost": teacher["cost"],
+        "student": measured,
+        "data": plan.signatures("data")[0],
+        "stages": stages,
+        "built_from": [step.signature for step in plan.steps[:-1]],
+        "start_metrics": stage_entries[0]["start_metrics"],
+        "history": [{"stage": name, **row} for name, e in zip(cfg.stages, stage_entries, strict=True) for row in e["history"]],
+        "guards": [sentence for entry in stage_entries for sentence in entry["guards"]],
+        "seconds": {phase: round(value, 3) for phase, value in context.seconds.items()},
+        "seed": cfg.seed,
+        "versions": versions(),
+        "git": commit(),
+    }  # fmt: skip
+    write_json(folder / "record.json", record)
+
+
+def agreement(student: np.ndarray, teacher: np.ndarray) -> float:
+    """The share of rows on which two models choose the same class; of a regression, Pearson's r of their outputs."""
+    if student.shape[1] > 1:
+        return float((student.argmax(axis=1) == teacher.argmax(axis=1)).mean())
+    left, right = student[:, 0] - student.mean(), teacher[:, 0] - teacher.mean()
+    scale = float(np.sqrt((left**2).sum() * (right**2).sum()))
+    return float((left * right).sum() / scale) if scale else 0.0
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that can change a result."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # a bare checkout has no metadata of its own
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit of the checkout that kdbench runs from; None where it is installed as a package."""
+    source = Path(__file__).resolve().parent.parent
+    if not (source / ".git").exists():
+        return None
+    try:
+        asked = subprocess.run(
+            ["git", "-C", str(source), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked.stdout.strip()

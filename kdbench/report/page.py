@@ -1,0 +1,92 @@
+"""The page of a report: one HTML file that needs no network, no other file and no JavaScript."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from kdbench import __version__
+from kdbench.report.collect import Study
+from kdbench.report.number import percent, rough
+from kdbench.report.printed import Column, note, printed
+from kdbench.report.table import Tables, tells_task
+
+TEMPLATE = "page.html.j2"
+
+
+def page(study: Study, tables: Tables, figure: str, made: datetime | None = None) -> str:
+    """The HTML text. `figure` is an SVG element of ours (not escaped); `made` is the date shown, by default now."""
+    source = files("kdbench.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    records = [job.record or {} for job in study.runs]
+    columns = printed(tables)
+    return environment.from_string(source).render(
+        study=study,
+        tasks=list(dict.fromkeys(tables.runs["task"])),
+        columns=columns,
+        rows=_rows(columns),
+        roles=list(tables.summary["role"]),
+        note=note(tables),
+        figure=Markup(figure),
+        constant=tables.constant,
+        run_columns=(run_columns := _run_columns(tables)),
+        runs=_rows(run_columns),
+        guards=_guards(records),
+        versions=versions(records),
+        made=(made or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
+        kdbench=__version__,
+    )
+
+
+def versions(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The versions and commits that the runs were made with, all of them where they differ."""
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        for name, value in (record.get("versions") or {}).items():
+            found.setdefault(name, {})[str(value)] = None
+        if record.get("git"):
+            found.setdefault("git commit", {})[str(record["git"])] = None
+    return {name: ", ".join(values) for name, values in sorted(found.items())}
+
+
+def _rows(columns: Sequence[Column]) -> list[list[tuple[str, str, bool]]]:
+    """The cells of each row: text, value to sort by, whether it is a number."""
+    cells = [
+        [(text, _sortable(value), column.numeric) for text, value in zip(column.texts, column.values, strict=True)]
+        for column in columns
+    ]
+    return [list(row) for row in zip(*cells, strict=True)]
+
+
+def _sortable(value: str | float) -> str:
+    return value if isinstance(value, str) else "" if math.isnan(value) else repr(value)
+
+
+def _run_columns(tables: Tables) -> list[Column]:
+    runs = tables.runs
+    names = ["task", *(name for name in tables.varying if not tells_task(runs, name)), "seed"]
+    columns = [Column(name, tuple(map(str, runs[name])), tuple(map(str, runs[name])), False) for name in names]
+    for name, title, text in (
+        ("score", "score (%)", percent),
+        ("kept", "kept (%)", percent),
+        ("train_seconds", "training (s)", rough),
+    ):
+        values = tuple(float(value) for value in runs[name])
+        columns.append(Column(title, tuple("" if math.isnan(value) else text(value) for value in values), values))
+    columns.append(Column("signature", tuple(runs["signature"]), tuple(runs["signature"]), False))
+    return [column for column in columns if any(column.texts)]
+
+
+def _guards(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """What the guards of the runs had to say, each sentence once with the runs it concerns."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        for sentence in record.get("guards") or ():
+            found.setdefault(str(sentence), []).append(str(record["signature"]))
+    return list(found.items())

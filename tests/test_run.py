@@ -1,0 +1,131 @@
+"""Whole runs on the generated data: the record, the store, the seeds, and what must not change a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import kdbench
+from kdbench.store import Store
+
+Overrides = Callable[..., list[str]]
+
+
+def weights(store: Path, record: dict) -> dict[str, torch.Tensor]:
+    return load_file(store / "stage" / record["stages"][-1] / "student.safetensors")
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(value, right[name]) for name, value in left.items())
+
+
+def test_a_run_leaves_a_whole_record(tiny: Overrides, tmp_path: Path) -> None:
+    record = kdbench.run(kdbench.compose(tiny("knowledge=hidden", "method=unified_soft")))
+    assert record["score"] == "validation/accuracy"
+    assert set(record["metrics"]) == {"validation/accuracy", "test/accuracy"}
+    assert record["axes"]["knowledge"] == "hidden" and record["axes"]["seed"] == "1"
+    assert {entry["stage"] for entry in record["history"]} == {"task"}
+    terms = [entry for entry in record["history"] if "train/loss" in entry]
+    assert terms and all(
+        entry["train/loss"] == pytest.approx(sum(entry[f"train/term/{name}"] for name in ("label", "soft", "transfer")))
+        for entry in terms
+    )
+    assert record["student"]["parameters"]["total"] > record["student"]["parameters"]["encoder"] > 0
+    assert {artefact.kind for artefact in Store(tmp_path / "store").artefacts()} == {"data", "teacher", "stage", "run"}
+
+
+def test_the_same_question_is_answered_from_the_store(tiny: Overrides, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = kdbench.run(kdbench.compose(tiny()))
+    monkeypatch.setattr("kdbench.pipeline._compute", lambda *_: pytest.fail("computed again"))
+    assert kdbench.run(kdbench.compose(tiny("training.log_every_steps=3", "logger=csv"))) == first
+
+
+def test_a_shared_teacher_is_trained_once(tiny: Overrides, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        kdbench.run(kdbench.compose(tiny(f"seed={seed}", "method=label")))
+    kinds = [artefact.kind for artefact in Store(tmp_path / "store").artefacts()]
+    assert kinds.count("teacher") == kinds.count("data") == 1
+    assert kinds.count("stage") == kinds.count("run") == 2
+
+
+def test_a_run_after_others_in_one_process_equals_it_alone(tiny: Overrides, tmp_path: Path) -> None:
+    """Nothing leaks from one job of a sweep to the next: seeds, modes, threads."""
+    alone = kdbench.run(kdbench.compose(tiny(f"paths.store={tmp_path / 'alone'}")))
+    kdbench.run(kdbench.compose(tiny("seed=5", "method=unified_soft", "knowledge=attention")))
+    torch.randn(7)
+    after = kdbench.run(kdbench.compose(tiny()))
+    assert after["metrics"] == alone["metrics"] and after["history"] == alone["history"]
+    assert same(weights(tmp_path / "store", after), weights(tmp_path / "alone", alone))
+
+
+def test_seeds_change_the_student(tiny: Overrides, tmp_path: Path) -> None:
+    one, two = (kdbench.run(kdbench.compose(tiny("initialization=random", f"seed={seed}"))) for seed in (1, 2))
+    assert not same(weights(tmp_path / "store", one), weights(tmp_path / "store", two))
+
+
+def test_a_term_of_weight_zero_is_plain_training_bit_for_bit(tiny: Overrides, tmp_path: Path) -> None:
+    plain = kdbench.run(kdbench.compose(tiny("method=label", f"paths.store={tmp_path / 'plain'}")))
+    off = kdbench.run(
+        kdbench.compose(tiny("method=unified", "knowledge=hidden", "stages.task.terms.transfer.weight=0"))
+    )
+    assert plain["signature"] == off["signature"] and plain["metrics"] == off["metrics"]
+
+
+def test_a_projection_does_not_shift_what_the_student_draws(tiny: Overrides, tmp_path: Path) -> None:
+    """The first weights of the control and of the distilled student are the same numbers."""
+    narrow = ["student.width=16", "initialization=random", "optimizer.lr=1e-12", "optimizer.weight_decay=0"]
+    control = kdbench.run(kdbench.compose(tiny("method=label", *narrow)))
+    distilled = kdbench.run(kdbench.compose(tiny("knowledge=hidden", "projection=to_teacher", *narrow)))
+    left, right = weights(tmp_path / "store", control), weights(tmp_path / "store", distilled)
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        torch.testing.assert_close(value, right[name], atol=1e-6, rtol=0)
+
+
+def test_micro_batches_do_not_change_the_result(tiny: Overrides, tmp_path: Path) -> None:
+    exact = ["student.dropout=0", "knowledge=hidden", "method=unified_soft"]
+    whole = kdbench.run(kdbench.compose(tiny(*exact)))
+    parts = kdbench.run(kdbench.compose(tiny(*exact, "training.accumulate=4")))
+    assert whole["signature"] != parts["signature"]
+    left, right = weights(tmp_path / "store", whole), weights(tmp_path / "store", parts)
+    for name, value in left.items():
+        torch.testing.assert_close(value, right[name], atol=2e-5, rtol=1e-3)
+
+
+def test_the_teacher_is_never_changed_by_its_student(tiny: Overrides, tmp_path: Path) -> None:
+    first = kdbench.run(kdbench.compose(tiny("method=label")))
+    folder = tmp_path / "store" / "teacher" / first["teacher"]["signature"]
+    before = load_file(folder / "model.safetensors")
+    kdbench.run(kdbench.compose(tiny("knowledge=hidden")))
+    assert same(before, load_file(folder / "model.safetensors"))
+
+
+def test_a_regression_runs_with_the_objectives_it_can_have(tiny: Overrides) -> None:
+    cfg = kdbench.compose(
+        tiny(
+            "method=unified_soft",
+            "knowledge=attention",
+            "data.kind=regression",
+            "data.labels=[]",
+            "data.metrics=[pearson,spearman]",
+        )
+    )
+    terms = cfg.stages.task.terms
+    assert [terms[name].objective._target_.rpartition(".")[2] for name in terms] == ["mse", "mse", "mse"]
+    record = kdbench.run(cfg)
+    assert set(record["metrics"]) >= {"validation/pearson", "validation/spearman"}
+    assert -1.0 <= record["agreement"]["validation"] <= 1.0
+
+
+def test_early_stopping_keeps_the_best_weights(tiny: Overrides) -> None:
+    record = kdbench.run(
+        kdbench.compose(tiny("training.epochs=20", "training.patience=2", "optimizer.lr=3e-3", "method=label"))
+    )
+    scores = [entry["validation/accuracy"] for entry in record["history"] if "validation/accuracy" in entry]
+    assert len(scores) < 21
+    assert record["metrics"]["validation/accuracy"] == max(scores[1:])
+    assert max(scores[-2:]) <= max(scores[1:-2])
