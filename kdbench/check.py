@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kdbench.config import instantiate, plain
 from kdbench.data.task import Task
@@ -21,6 +21,7 @@ from kdbench.module.training import Training
 from kdbench.pretrained import locate, read_config
 from kdbench.shape import Shape
 from kdbench.terms import parts_of
+from kdbench.value import choice, positive, share, switch, whole
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def check(cfg: DictConfig) -> Checked:
         ImpossibleError: choices that cannot work together.
         KdbenchError: anything else a user can mend.
     """
+    _values(cfg)
     task = Task.from_config(plain(cfg.data))
     teacher_folder = locate(cfg.teacher.source, cfg.teacher.model, cfg.teacher.revision, "teacher.model")
     teacher, teacher_positions = _teacher_shape(teacher_folder, task.outputs)
@@ -61,19 +63,32 @@ def check(cfg: DictConfig) -> Checked:
     for name, stage in cfg.stages.items():
         Training.from_config(plain(stage.training), f"stages.{name}.training")
         _terms(str(name), plain(stage.terms), student, teacher)
-    if cfg.guards.teacher_below_start not in ("warn", "error"):
-        raise KdbenchError(
-            f"guards.teacher_below_start={cfg.guards.teacher_below_start} is unknown: choose warn or error"
-        )
     return Checked(task, student, teacher, teacher_folder)
+
+
+def _values(cfg: DictConfig) -> None:
+    """Refuse single values of the wrong kind, which would otherwise be noticed late or not at all."""
+    for key in ("plan", "guards.preflight", "teacher.train"):
+        switch(key, OmegaConf.select(cfg, key))
+    for key in ("seed", "teacher.seed", "data.seed"):
+        whole(key, OmegaConf.select(cfg, key), least=0)
+    choice("guards.teacher_below_start", cfg.guards.teacher_below_start, ("warn", "error"))
+    choice("precision.name", cfg.precision.name, ("f32", "bf16"))
+    choice("device.accelerator", cfg.device.accelerator, ("auto", "cpu", "gpu"))
+    for part in ("", "teacher."):
+        positive(f"{part}optimizer.lr", OmegaConf.select(cfg, f"{part}optimizer.lr"))
+        if (warmup := OmegaConf.select(cfg, f"{part}lr_schedule.warmup_share")) is not None:
+            share(f"{part}lr_schedule.warmup_share", warmup)
 
 
 def student_shape(options: Mapping[str, Any], classes: int) -> Shape:
     """The shape of the student that these options describe: the `shape` function beside its builder says it."""
     module = importlib.import_module(str(options["_target_"]).rpartition(".")[0])
-    for key in ("layers", "width", "heads", "intermediate"):
-        if key in options and (not isinstance(options[key], int) or options[key] < 1):
-            raise KdbenchError(f"student.{key}={options[key]} must be a whole number of at least 1")
+    for key in ("layers", "width", "heads", "intermediate", "max_positions"):
+        if key in options:
+            whole(f"student.{key}", options[key])
+    if "dropout" in options:
+        share("student.dropout", options["dropout"], below=True)
     shape: Shape = module.shape(options, classes)
     return shape
 
@@ -91,8 +106,8 @@ def _teacher_shape(folder: Path, classes: int) -> tuple[Shape, int | None]:
     heads = size("num_attention_heads", "n_heads")
     if layers is None or width is None or heads is None:
         raise KdbenchError(
-            f"teacher.model: {folder / 'config.json'} (of type {config.get('model_type')}) does not say how many layers, "
-            "which width and how many heads the model has: give an encoder such as BERT"
+            f"teacher.model: {folder / 'config.json'} (of type {config.get('model_type')}) does not say how many "
+            "layers, which width and how many heads the model has: give an encoder such as BERT"
         )
     return Shape(layers, width, heads, classes), size("max_position_embeddings")
 
@@ -110,7 +125,8 @@ def _fine_tuned_on(folder: Path, task: Task) -> None:
         learned = named or f"{labels or count} (its classes)"
         raise ImpossibleError(
             f"teacher.model={folder} was fine-tuned on {learned}, not on {task.name} with the classes "
-            f"{list(task.labels) or 'of a regression'}: give a teacher of this task, or teacher.train=true to fine-tune it"
+            f"{list(task.labels) or 'of a regression'}: give a teacher of this task, or "
+            "teacher.train=true to fine-tune it"
         )
 
 
@@ -121,7 +137,8 @@ def _terms(stage: str, terms: Mapping[str, Any], student: Shape, teacher: Shape)
         what = repr({key: value for key, value in term.items() if key not in ("weight", "reduction")})
         if what in compared:
             raise ImpossibleError(
-                f"stages.{stage}.terms: '{compared[what]}' and '{name}' compare the same thing: choose another knowledge for "
-                f"one of them, method=kd for logits alone or method=label for no distillation, or set the weight of one to 0"
+                f"stages.{stage}.terms: '{compared[what]}' and '{name}' compare the same thing: choose another "
+                "knowledge for one of them, method=kd for logits alone or method=label for no distillation, or set the "
+                "weight of one to 0"
             )
         compared[what] = name

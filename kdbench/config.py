@@ -1,7 +1,8 @@
 """From the command line's choices to one complete configuration.
 
-`compose` is Hydra's composition from Python. `complete` resolves every interpolation and writes out what a term leaves to
-its knowledge, so that the completed configuration alone determines a run: it is what is checked, signed and recorded.
+`compose` is Hydra's composition from Python. `complete` resolves every interpolation and writes out what a term leaves
+to its knowledge, so that the completed configuration alone determines a run: it is what is checked, signed and
+recorded.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.value import choice, number
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
@@ -85,8 +87,8 @@ def unused_axes(cfg: DictConfig, overrides: Sequence[str]) -> str | None:
     for axis in STUDY_AXES:
         if axis in chosen and axis not in _axes_read(cfg):
             return (
-                f"{axis} is set on the command line, but the chosen method fixes its own terms and does not read it: choose "
-                f"method=unified, or set {axis}@stages.<stage>.terms.<term>.{axis}"
+                f"{axis} is set on the command line, but the chosen method fixes its own terms and does not read it: "
+                f"choose method=unified, or set {axis}@stages.<stage>.terms.<term>.{axis}"
             )
     return None
 
@@ -126,6 +128,7 @@ def _axes(cfg: DictConfig, hydra: DictConfig) -> dict[str, str]:
 def _complete_terms(stage: str, terms: Mapping[str, Any], regression: bool) -> dict[str, Any]:
     completed = {}
     for name, term in terms.items():
+        number(f"stages.{stage}.terms.{name}.weight", term.get("weight", 1.0))
         weight = float(term.get("weight", 1.0))
         if weight == 0.0:  # a term that weighs nothing is no term: it costs nothing and signs nothing
             continue
@@ -149,7 +152,9 @@ def _complete_term(key: str, term: Mapping[str, Any], regression: bool) -> dict[
     objective = term.get("objective") or customary["objective"]
     if regression and for_regression is not None and classes_only(objective):
         objective = for_regression
-    completed = {"knowledge": knowledge, "objective": objective, "reduction": term.get("reduction", "sum")}
+    reduction = term.get("reduction", "sum")
+    choice(f"{key}.reduction", reduction, ("sum", "mean"))
+    completed = {"knowledge": knowledge, "objective": objective, "reduction": reduction}
     if customary["matching"] is not None:  # a knowledge without layers has neither matching nor projection
         completed["matching"] = term.get("matching") or customary["matching"]
         completed["projection"] = term.get("projection") or customary["projection"]

@@ -16,10 +16,12 @@ from pytorch_lightning.loggers import Logger
 from kdbench import metric
 from kdbench.data.split import Split
 from kdbench.data.task import Task
+from kdbench.device import resolve_device
 from kdbench.model import Model
 from kdbench.module.predict import predict
 from kdbench.plan import RunPlan
 from kdbench.store import Store
+from kdbench.tokenizer import load_tokenizer
 
 EVALUATION_BATCH = 64
 """Rows a batch of an evaluation: plays no part in a result, so it is no setting."""
@@ -48,25 +50,12 @@ class Context:
     @cached_property
     def tokenizer(self) -> Any:
         """The teacher's tokenizer, which is the student's too."""
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(self.plan.checked.teacher_folder, local_files_only=True)
+        return load_tokenizer(self.plan.checked.teacher_folder)
 
     @cached_property
     def device(self) -> str:
         """Where models run: the group `device`, with `auto` resolved."""
-        import torch
-
-        accelerator = self.cfg.device.accelerator
-        if accelerator == "cpu":
-            return "cpu"
-        if torch.cuda.is_available():
-            return "cuda"
-        if accelerator == "gpu":
-            from kdbench.error import KdbenchError
-
-            raise KdbenchError("device=gpu, but this machine has no GPU that torch can use: choose device=auto or cpu")
-        return "cpu"
+        return resolve_device(self.cfg.device.accelerator)
 
     @property
     def lightning_accelerator(self) -> str:

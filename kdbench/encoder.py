@@ -1,8 +1,8 @@
 """Hugging Face encoders as models of kdbench: `ModelOutputs` filled through public interfaces only.
 
 The attention registry of transformers hands query, key and value of every layer to `_attend`, which passes them to a
-recorder given with the call (no global state, no patched class) and computes the attention itself by SDPA. Captures thus
-cost nothing where they are not asked for, and are made before softmax and dropout.
+recorder given with the call (no global state, no patched class) and computes the attention itself by SDPA. Captures
+thus cost nothing where they are not asked for, and are made before softmax and dropout.
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ def from_folder(folder: Path, head: tuple[str, ...] | None = None) -> Encoder:
 
     Args:
         folder: config.json and weights.
-        head: class names of the task (none: a regression), where the head may be fresh; None where the folder must bring
-            its own head.
+        head: class names of the task (none: a regression), where the head may be fresh; None where the folder must
+            bring its own head.
 
     Raises:
         KdbenchError: if the folder cannot be loaded.

@@ -25,20 +25,21 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         cfg: its keys are explained in that file.
         folder: where predictions.parquet, metrics.json and a submission go if `cfg.out` is null.
     """
-    from kdbench.device import resolve_device
-    from kdbench.evaluation import Request, evaluate_run
-    from kdbench.finished_run import FinishedRun
     from kdbench.run_reference import open_run
 
     if cfg.run is None:
         raise KdbenchError("run has no value: give a run as the first argument, as in `kdbench-evaluate <signature>`")
-    store, signature = open_run(str(cfg.run), cfg.paths.store)
+    store, signature = open_run(str(cfg.run), cfg.paths.store)  # before torch is imported: a refusal is instant
+    from kdbench.device import resolve_device
+    from kdbench.evaluation import Request, evaluate_run
+    from kdbench.finished_run import FinishedRun
+
     data = cfg.get("data")
     request = Request(
         data=None if data is None else plain(data),
         data_root=Path(cfg.paths.data).expanduser(),
         split=str(cfg.split),
-        batch_size=int(cfg.batch_size),
+        batch_size=cfg.batch_size,
         device=resolve_device(cfg.device.accelerator),
         agreement=bool(cfg.agreement),
         submission=bool(cfg.submission),
@@ -78,7 +79,7 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if full_errors:
             raise
-        raise KdbenchError(sentence(error)) from error
+        raise KdbenchError(sentence(error).replace("`kdbench ", "`kdbench-evaluate ")) from error
     if mistakes:
         raise mistakes[0]
 

@@ -48,9 +48,9 @@ def evaluate_run(run: FinishedRun, request: Request, out: Path) -> dict[str, Any
         KdbenchError: other labels than the run's, no such split, or what `write_submission` refuses.
     """
     quiet_libraries()
+    if not isinstance(request.batch_size, int) or request.batch_size < 1:
+        raise KdbenchError(f"batch_size={request.batch_size} must be a whole number of at least 1")
     task, split = _rows(run, request)
-    if request.batch_size < 1:
-        raise KdbenchError(f"batch_size={request.batch_size} must be at least 1")
     if request.submission:
         check_submission(task.name, request.split, split.index, task.labels)
     logits = _logits(run, run.student(), split, request)
@@ -93,6 +93,11 @@ def _rows(run: FinishedRun, request: Request) -> tuple[Task, Split]:
         raise KdbenchError(
             f"split={request.split} is no split of {task.name}, which has {', '.join(task.splits)}: choose one, or "
             f"name the source's with +data.splits.{request.split}=..."
+        )
+    if task.max_length > run.positions:
+        raise KdbenchError(
+            f"data.max_length={task.max_length} is longer than the {run.positions} positions of student or teacher: "
+            f"set data.max_length={min(run.positions, run.task.max_length)}"
         )
     if data != own:  # of other data only what is asked for is read and tokenised, and it must be there
         data |= {"splits": {request.split: task.splits[request.split]}, "optional": []}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from kdbench.data.task import Task
 from kdbench.error import KdbenchError
+from kdbench.pretrained import read_config
 from kdbench.store import Store, read_json
+from kdbench.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from kdbench.model import Model
@@ -46,9 +49,14 @@ class FinishedRun:
     @cached_property
     def tokenizer(self) -> Any:
         """The tokenizer of teacher and student."""
-        from transformers import AutoTokenizer
+        return load_tokenizer(self.teacher_folder)
 
-        return AutoTokenizer.from_pretrained(self.teacher_folder, local_files_only=True)
+    @property
+    def positions(self) -> int:
+        """The longest sequence that student and teacher both take, in tokens."""
+        student = self.record["config"]["student"].get("max_positions")
+        teacher = read_config(self.teacher_folder).get("max_position_embeddings")
+        return min(limit for limit in (student, teacher, sys.maxsize) if isinstance(limit, int))
 
     def student(self) -> Model:
         """The finished student on the CPU, in evaluation mode."""

@@ -19,7 +19,7 @@ def mean_per_sample(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def log_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """log-softmax over the last axis in which masked elements carry no probability (their entry is a large negative)."""
+    """log-softmax over the last axis in which masked elements have no probability (their entry is a large negative)."""
     if mask is not None and mask.shape[-1] > 1:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores.log_softmax(dim=-1)

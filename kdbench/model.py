@@ -26,4 +26,4 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write configuration and weights (safetensors) so that others can load the model without kdbench, if they can."""
+        """Write configuration and weights (safetensors) so that the model can be loaded without kdbench, if it can."""

@@ -32,9 +32,8 @@ def model_card(record: Mapping[str, Any], task: Task) -> str:
 
 def _about(record: Mapping[str, Any], task: Task) -> Iterator[str]:
     parameters = record["student"]["parameters"]
-    yield f"A transformer encoder with {parameters['total']:,} parameters ({parameters['encoder']:,} in its layers), "
-    yield f"trained with kdbench on {task.name} with knowledge of the teacher "
-    yield f"`{_teacher(record)}`."
+    yield f"A transformer encoder with {parameters['total']:,} parameters ({parameters['encoder']:,} in its layers),"
+    yield f"trained with kdbench on `{task.name}`, with the teacher `{_name(record['config']['teacher']['model'])}`."
     yield ""
     texts = " and ".join(f"`{column}`" for column in task.text)
     if task.kind == "regression":
@@ -56,7 +55,7 @@ def _scores(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _making(record: Mapping[str, Any]) -> Iterator[str]:
-    axes = ", ".join(f"{name} = {value}" for name, value in record["axes"].items())
+    axes = ", ".join(f"{name} = {_name(value)}" for name, value in record["axes"].items())
     yield f"- choices: {axes}"
     for name, stage in record["config"]["stages"].items():
         terms = "; ".join(_term(key, term) for key, term in stage["terms"].items())
@@ -77,7 +76,7 @@ def _short(node: Mapping[str, Any]) -> str:
 
 
 def _loading(task: Task) -> list[str]:
-    texts = ", ".join(f'"{column}"' for column in task.text)
+    texts = ", ".join(f'"<{column}>"' for column in task.text)
     return [
         "```python",
         "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
@@ -91,16 +90,14 @@ def _loading(task: Task) -> list[str]:
     ]
 
 
-def _licence(record: Mapping[str, Any], task: Task) -> list[str]:
-    return [
-        "None is stated here. The weights derive from the teacher "
-        f"`{_teacher(record)}` and from the data {task.name}, whose licences both bear on what may be done with them: "
-        "read these, and state yours before you publish the model.",
-    ]
+def _licence(record: Mapping[str, Any], task: Task) -> Iterator[str]:
+    teacher = _name(record["config"]["teacher"]["model"])
+    yield f"None is stated here. The weights derive from the teacher `{teacher}` and"
+    yield f"from the data `{task.name}`, whose licences both bear on what may be done with them: read these, and state"
+    yield "yours before you publish the model."
 
 
-def _teacher(record: Mapping[str, Any]) -> str:
-    """The teacher's name; of a local folder its last part, since the rest is nobody else's business."""
-    teacher = record["config"]["teacher"]
-    name = str(teacher["model"])
-    return Path(name).name if teacher.get("source") == "folder" else name
+def _name(value: object) -> str:
+    """A choice as it may be published: of a path only the last part, since the rest is nobody else's business."""
+    text = str(value).strip("'\"")
+    return Path(text).name if text.startswith(("/", "~", ".")) else text

@@ -49,8 +49,8 @@ class Taps:
 class ModelOutputs:
     """The tensors of one forward pass, filled only where a term asked for them.
 
-    `scaling` maps a layer to the factor of its scores: scores = scaling * query @ key^T. `labels` are the batch's, (B,):
-    class ids (-1 where there is none) or, for a regression, floats (NaN where there is none).
+    `scaling` maps a layer to the factor of its scores: scores = scaling * query @ key^T. `labels` are the batch's,
+    (B,): class ids (-1 where there is none) or, for a regression, floats (NaN where there is none).
     """
 
     mask: Tensor

@@ -6,6 +6,7 @@ data -> teacher -> student <- initialization -> for each stage: terms, fit -> ev
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +64,11 @@ def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) 
         with context.timed("data"):
             context.splits = tokenised(store, plain(cfg.data), plan.data_root, plan.checked.teacher_folder)
         with context.timed("teacher"):
-            store.obtain("teacher", plan.signatures("teacher")[0], lambda partial: build_teacher(context, partial))
+            store.obtain("teacher", plan.signatures("teacher")[0], partial(build_teacher, context))
         previous: Path | None = None
         for name, signature in zip(cfg.stages, plan.signatures("stage"), strict=True):
-            before, key = previous, str(name)
+            key = str(name)
             with context.timed(key):
-                previous = store.obtain(
-                    "stage",
-                    signature,
-                    lambda partial, key=key, before=before: build_stage(context, key, before, partial),
-                )
-        finished = store.obtain("run", plan.signature, lambda partial: build_record(context, partial))
+                previous = store.obtain("stage", signature, partial(build_stage, context, key, previous))
+        finished = store.obtain("run", plan.signature, partial(build_record, context))
         trackers.finish(read_json(finished / "record.json")["metrics"])

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from kdbench import cost
+from kdbench.artefact import MANIFEST
 from kdbench.config import plain
 from kdbench.context import Context
 from kdbench.stage import build_student, load_weights
@@ -64,14 +65,29 @@ def build_record(context: Context, folder: Path) -> None:
         "stages": stages,
         "built_from": [step.signature for step in plan.steps[:-1]],
         "start_metrics": stage_entries[0]["start_metrics"],
-        "history": [{"stage": name, **row} for name, e in zip(cfg.stages, stage_entries, strict=True) for row in e["history"]],
+        "history": [
+            {"stage": name, **row}
+            for name, entry in zip(cfg.stages, stage_entries, strict=True)
+            for row in entry["history"]
+        ],
         "guards": [sentence for entry in stage_entries for sentence in entry["guards"]],
-        "seconds": {phase: round(value, 3) for phase, value in context.seconds.items()},
+        "seconds": seconds(context),
         "seed": cfg.seed,
         "versions": versions(),
         "git": commit(),
-    }  # fmt: skip
+    }
     write_json(folder / "record.json", record)
+
+
+def seconds(context: Context) -> dict[str, float]:
+    """The seconds of each phase; of the teacher and the stages those of their making, also where they were reused."""
+    plan, names = context.plan, [str(name) for name in context.cfg.stages]
+    made = [("teacher", "teacher", plan.signatures("teacher")[0])]
+    made += [(name, "stage", signature) for name, signature in zip(names, plan.signatures("stage"), strict=True)]
+    found = {phase: round(value, 3) for phase, value in context.seconds.items()}
+    for phase, kind, signature in made:
+        found[phase] = read_json(context.store.path(kind, signature) / MANIFEST)["seconds"]
+    return found
 
 
 def agreement(student: np.ndarray, teacher: np.ndarray) -> float:

@@ -9,7 +9,7 @@ EVERY_TAP = frozenset({"logits", "hidden", "query", "key", "value"})
 
 @dataclass(frozen=True)
 class Shape:
-    """A model's depth, width D, attention heads H and number of classes C, with the fields of `ModelOutputs` it can fill."""
+    """A model's depth, width D, attention heads H, number of classes C, and the fields of `ModelOutputs` it fills."""
 
     layers: int
     width: int

@@ -44,7 +44,8 @@ class Term(nn.Module):
         super().__init__()
         if not pairs:
             raise KdbenchError(
-                f"term '{name}' compares no layers, so it would see no tensors: its matching must name at least one pair"
+                f"term '{name}' compares no layers, so it would see no tensors: "
+                "its matching must name at least one pair"
             )
         self.name, self.knowledge, self.objective = name, knowledge, objective
         self.pairs, self.projection, self.weight, self.reduction = pairs, projection, weight, reduction
@@ -71,8 +72,8 @@ class Term(nn.Module):
                 right = self.knowledge.target(source, teacher_layer)
             except (KeyError, AssertionError):
                 raise KdbenchError(
-                    f"term '{self.name}' sees no tensors at the pair of student layer {student_layer} and teacher layer "
-                    f"{teacher_layer}: a model has not handed out what {type(self.knowledge).__name__} reads"
+                    f"term '{self.name}' sees no tensors at the pair of student layer {student_layer} and teacher "
+                    f"layer {teacher_layer}: a model has not handed out what {type(self.knowledge).__name__} reads"
                 ) from None
             if self.projection is not None:
                 left, right = self.projection(left, right, position)

@@ -43,8 +43,8 @@ def parts_of(key: str, term: Mapping[str, Any], student: Shape, teacher: Shape) 
         if student.classes == 1 and classes_only(term["objective"]):
             name = str(term["objective"]["_target_"]).rpartition(".")[2]
             raise ImpossibleError(
-                f"{key} compares class distributions ({name}), but the task is a regression with a single output: choose "
-                "objective=mse"
+                f"{key} compares class distributions ({name}), but the task is a regression with a single output: "
+                "choose objective=mse"
             )
         _hands_out(key, knowledge, WITHOUT_LAYERS, student, teacher)
         return Parts(knowledge, objective, WITHOUT_LAYERS, None)
@@ -92,6 +92,6 @@ def _hands_out(key: str, knowledge: Knowledge, pairs: Pairs, student: Shape, tea
         needed = {name for name in ("logits", "hidden", "query", "key", "value") if getattr(taps, name)}
         if missing := needed - shape.taps:
             raise ImpossibleError(
-                f"{key} reads {', '.join(sorted(missing))} of the {role}, which that architecture does not have: choose "
-                "another knowledge, such as logits"
+                f"{key} reads {', '.join(sorted(missing))} of the {role}, which that architecture does not have: "
+                "choose another knowledge, such as logits"
             )

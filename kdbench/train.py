@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import gc
 import logging
 import os
-import re
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import hydra
 from omegaconf import DictConfig
 
+from kdbench.composition_error import of_composition, sentence
 from kdbench.config import CONF_DIR
 from kdbench.error import KdbenchError, shows_errors
 from kdbench.outcome import Outcome
+from kdbench.sweep import reason_of
+
+if TYPE_CHECKING:
+    from kdbench.plan import RunPlan
 
 log = logging.getLogger(__name__)
 
@@ -27,49 +31,68 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def job(cfg: DictConfig) -> Outcome:
-    """Hydra's task function: complete, plan, run; every failure becomes an `Outcome`, its trace a line of the job's log."""
+    """Hydra's task function: complete, plan, run; every failure becomes an `Outcome`, a defect's trace is logged."""
+    signature = None
+    try:
+        completed = _completed(cfg)
+        from kdbench.plan import plan_run
+        from kdbench.store import Store
+
+        plan = plan_run(completed, Store(completed.paths.store))
+        signature = plan.signature
+        if completed.plan:
+            _show(plan)
+            return Outcome(_ending(plan), signature, None)
+        return Outcome(_ending(plan), signature, _run(completed, plan))
+    except KdbenchError as error:
+        return Outcome("failed", signature, None, reason_of(error))
+    except Exception as error:
+        log.error("%s", traceback.format_exc())
+        defect = f"{reason_of(error).strip()} (a defect of kdbench or of a library: the trace is in the job's log)"
+        return Outcome("failed", signature, None, defect)
+    finally:
+        gc.collect()
+
+
+def _completed(cfg: DictConfig) -> DictConfig:
+    """The complete configuration; of a single run, also whether every axis set on its command line is read."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from kdbench.config import complete, unused_axes
 
     alone = HydraConfig.get().mode == RunMode.RUN
-    signature = None
-    try:
-        if alone and (sentence := unused_axes(cfg, list(HydraConfig.get().overrides.task))) is not None:
-            raise KdbenchError(sentence)
-        completed = complete(cfg)
-        from kdbench.pipeline import run
-        from kdbench.plan import plan_run
-        from kdbench.store import Store, write_json
+    if alone and (sentence := unused_axes(cfg, list(HydraConfig.get().overrides.task))) is not None:
+        raise KdbenchError(sentence)
+    return complete(cfg)
 
-        store = Store(completed.paths.store)
-        plan = plan_run(completed, store)
-        signature = plan.signature
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        if completed.plan:
-            for step in plan.steps:
-                log.info("%-8s %s  %s  (%s)", step.kind, step.signature, "in the store" if step.done else "to compute",
-                         step.label)  # fmt: skip
-            return Outcome("reused" if plan.finished else "finished", signature, None)
-        pointer = {"store": str(store.root), "signature": signature, "axes": dict(completed.axes)}
-        write_json(folder / "run.json", pointer)
-        record = run(completed, folder, plan)
-        score = float(record["metrics"][record["score"]])
-        teacher = record["teacher"]["metrics"].get(record["score"])
-        log.info("%s: %s = %.4f (teacher %.4f), run %s", "reused" if plan.finished else "finished", record["score"], score,
-                 teacher, signature)  # fmt: skip
-        return Outcome("reused" if plan.finished else "finished", signature, score)
-    except KdbenchError as error:
-        return Outcome("failed", signature, None, " ".join(str(error).split()))
-    except Exception as error:
-        log.error("%s", traceback.format_exc())
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return Outcome(
-            "failed", signature, None, f"{reason} (a defect of kdbench or of a library: the trace is in the job's log)"
-        )
-    finally:
-        gc.collect()
+
+def _show(plan: RunPlan) -> None:
+    """Log the steps of a run that is planned only."""
+    for step in plan.steps:
+        state = "in the store" if step.done else "to compute"
+        log.info("%-8s %s  %s  (%s)", step.kind, step.signature, state, step.label)
+
+
+def _run(completed: DictConfig, plan: RunPlan) -> float:
+    """The run's score, computed if it is not in the store; `run.json` in the job's folder points to the run."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from kdbench.pipeline import run
+    from kdbench.store import Store, write_json
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    store = str(Store(completed.paths.store).root)
+    write_json(folder / "run.json", {"store": store, "signature": plan.signature, "axes": dict(completed.axes)})
+    record = run(completed, folder, plan)
+    name = record["score"]
+    score, teacher = float(record["metrics"][name]), record["teacher"]["metrics"].get(name)
+    log.info("%s: %s = %.4f (teacher %.4f), run %s", _ending(plan), name, score, teacher, plan.signature)
+    return score
+
+
+def _ending(plan: RunPlan) -> Literal["reused", "finished"]:
+    return "reused" if plan.finished else "finished"
 
 
 @shows_errors
@@ -77,7 +100,6 @@ def main() -> None:
     """Compose, run, and say a user's mistake in one sentence."""
     outcomes: list[Outcome] = []
 
-    @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
     def kdbench(cfg: DictConfig) -> Outcome:
         outcomes.append(job(cfg))
         return outcomes[-1]
@@ -86,42 +108,15 @@ def main() -> None:
     full_errors = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        kdbench()
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")(kdbench)()
     except KdbenchError:
         raise
     except Exception as error:
-        if full_errors or not _of_composition(error):
+        if full_errors or not of_composition(error):
             raise
         raise KdbenchError(sentence(error)) from error
     if outcomes and (last := outcomes[-1]).status == "failed":
         raise KdbenchError(last.reason)
-
-
-def _of_composition(error: Exception) -> bool:
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    return isinstance(error, HydraException | OmegaConfBaseException)
-
-
-def sentence(error: Exception) -> str:
-    """One sentence out of Hydra's many lines: what could not be found or set, and the nearest that could."""
-    text = str(error)
-    if found := re.search(r"Could not find '([^']+)'", text):
-        group, _, option = found[1].rpartition("/")
-        options = re.findall(r"^\t(\S+)", text.partition("Available options")[2], re.MULTILINE)
-        return f"{group}={option} is no option of {group}: choose {_nearest(option, options)}"
-    if found := re.search(r"Could not override '([^']+)'", text):
-        missing = re.search(r"Key '([^']+)' is not in struct", text)
-        names = f" (there is no '{missing[1]}')" if missing else ""
-        return f"{found[1]} is no key of the configuration{names}: `kdbench --cfg job` shows them all"
-    first = " ".join(text.split("\nSee ")[0].split("\nSet the environment")[0].split())
-    return f"{first}: see `kdbench --help`"
-
-
-def _nearest(name: str, options: list[str]) -> str:
-    close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
-    return " or ".join(close) if close else ", ".join(options) or "one that `kdbench --help` lists"
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of 4 layers and width 32 with random weights and a tokenizer of the generated data's words, as a folder."""
+    """A folder with a BERT of 4 layers and width 32, random weights, and a tokenizer of the generated data's words."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 

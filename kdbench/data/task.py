@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from kdbench.error import KdbenchError
 from kdbench.metric import CLASSIFICATION, REGRESSION
+from kdbench.value import switch, whole
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,9 @@ class Task:
                 f"data.metrics: f1 needs two classes and {self.name} has {len(self.labels)}: use macro_f1"
             )
         for key in ("train_rows", "evaluation_rows"):
-            if (rows := getattr(self, key)) is not None and rows < 1:
-                raise KdbenchError(f"data.{key}={rows} must be at least 1, or null for every row")
+            whole(f"data.{key}", getattr(self, key), null="every row")
+        whole("data.max_length", self.max_length)
+        switch("data.unlabelled", self.unlabelled)
         if self.max_length < 3 + len(self.text):
             raise KdbenchError(f"data.max_length={self.max_length} leaves no room for text; choose 8 or more")
 

@@ -19,6 +19,7 @@ from kdbench.data.task import Task
 from kdbench.error import KdbenchError
 from kdbench.signature import file_fingerprint, signature
 from kdbench.store import Store, read_json, write_json
+from kdbench.tokenizer import load_tokenizer
 
 __all__ = ["Split", "data_signature", "tokenised", "tokenizer_fingerprint"]
 
@@ -111,10 +112,8 @@ def _tokenizer_fingerprint(folder: Path, states: tuple[tuple[str, int, int], ...
 
 
 def _build(data: Mapping[str, Any], data_root: Path, tokenizer_folder: Path, folder: Path) -> None:
-    from transformers import AutoTokenizer
-
     task, source = Task.from_config(data), choose(data)
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
+    tokenizer = load_tokenizer(tokenizer_folder)
     splits: dict[str, dict[str, int]] = {}
     for ours, theirs in task.splits.items():
         table = source.read(theirs, data_root)

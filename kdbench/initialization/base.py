@@ -25,6 +25,7 @@ class Initialization(ABC):
         Raises:
             ImpossibleError: one sentence with the way out.
         """
+        return None
 
     def content(self) -> dict[str, object]:
         """What else determines the weights: fingerprints of files and signatures, for the stage's signature."""

@@ -41,6 +41,6 @@ class Pretrained(Initialization):
             student.model.base_model.load_state_dict(donor.model.base_model.state_dict())
         except RuntimeError as error:
             raise ImpossibleError(
-                f"initialization.model={self.model} has the shape {donor.shape}, the student {student.shape}: choose the "
-                "student/size of that model, and its tokenizer as the teacher's"
+                f"initialization.model={self.model} has the shape {donor.shape}, the student {student.shape}: choose "
+                "the student/size of that model, and its tokenizer as the teacher's"
             ) from error

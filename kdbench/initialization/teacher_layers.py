@@ -31,20 +31,22 @@ class TeacherLayers(Initialization):
     def check(self, student: Shape, teacher: Shape) -> None:
         if student.layers > teacher.layers:
             raise ImpossibleError(
-                f"initialization={self.name} copies teacher layers, but the student has {student.layers} and the teacher "
-                f"only {teacher.layers}: choose initialization=random or a student/size of at most {teacher.layers} layers"
+                f"initialization={self.name} copies teacher layers, but the student has {student.layers} and the "
+                f"teacher only {teacher.layers}: choose initialization=random or a student/size of at most "
+                f"{teacher.layers} layers"
             )
         if (student.width, student.heads) != (teacher.width, teacher.heads):
             raise ImpossibleError(
-                f"initialization={self.name} needs the teacher's width and heads ({teacher.width} and {teacher.heads}), but "
-                f"the student has {student.width} and {student.heads}: choose initialization=random or a student/size of "
-                f"width {teacher.width}"
+                f"initialization={self.name} needs the teacher's width and heads ({teacher.width} and "
+                f"{teacher.heads}), but the student has {student.width} and {student.heads}: choose "
+                f"initialization=random or a student/size of width {teacher.width}"
             )
         paired = [ours for ours, _ in self.matching.pairs(student.layers, teacher.layers)]
         if sorted(paired) != list(range(1, student.layers + 1)):
             raise ImpossibleError(
-                f"initialization={self.name} must give each of the student's {student.layers} layers one teacher layer, but "
-                f"its pairs name the student layers {paired}: write initialization.matching.layers accordingly"
+                f"initialization={self.name} must give each of the student's {student.layers} layers one teacher "
+                f"layer, but its pairs name the student layers {paired}: write "
+                "initialization.matching.layers accordingly"
             )
 
     def initialize(self, student: Model, teacher: Model | None, store: Store) -> None:
@@ -52,8 +54,8 @@ class TeacherLayers(Initialization):
 
         if not isinstance(student, Encoder) or not isinstance(teacher, Encoder):
             raise ImpossibleError(
-                f"initialization={self.name} copies transformer layers, which this pair of architectures does not have: "
-                "choose initialization=random"
+                f"initialization={self.name} copies transformer layers, which this pair of architectures does not "
+                "have: choose initialization=random"
             )
         try:
             student.embeddings.load_state_dict(teacher.embeddings.state_dict())

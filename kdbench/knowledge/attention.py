@@ -39,6 +39,7 @@ class Attention(Knowledge):
             )
         if student.heads != teacher.heads:
             raise ImpossibleError(
-                f"knowledge=attention needs equal numbers of heads, but the student has {student.heads} and the teacher "
-                f"{teacher.heads}: set student.heads={teacher.heads} where that divides the width, or choose another knowledge"
+                f"knowledge=attention needs equal numbers of heads, but the student has {student.heads} and the "
+                f"teacher {teacher.heads}: set student.heads={teacher.heads} where that divides the width, or choose "
+                "another knowledge"
             )

@@ -30,7 +30,7 @@ class Knowledge(ABC):
 
     @abstractmethod
     def extract(self, outputs: ModelOutputs, layer: int) -> Tensor:
-        """The tensor of one layer, batch first; its last axis is what a projection maps and a distribution runs over."""
+        """The tensor of one layer, batch first; a projection maps its last axis and a distribution runs over it."""
 
     def target(self, outputs: ModelOutputs, layer: int) -> Tensor:
         """The teacher's side; the same reading unless a subclass says otherwise."""
@@ -45,7 +45,7 @@ class Knowledge(ABC):
         return pairs
 
     def width(self, shape: Shape) -> int | None:
-        """The size of the last axis in a model of that shape, which a projection can map; None: it must not be mapped."""
+        """The size of the last axis in a model of that shape, which a projection can map; None: it must not be."""
         return None
 
     def check(self, student: Shape, teacher: Shape, projected: bool) -> None:
@@ -54,3 +54,4 @@ class Knowledge(ABC):
         Raises:
             ImpossibleError: one sentence with the way out.
         """
+        return None

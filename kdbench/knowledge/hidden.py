@@ -46,6 +46,6 @@ class Hidden(Knowledge):
     def check(self, student: Shape, teacher: Shape, projected: bool) -> None:
         if student.width != teacher.width and not projected:
             raise ImpossibleError(
-                f"knowledge=hidden with projection=identity needs equal widths, but the student's is {student.width} and "
-                f"the teacher's {teacher.width}: choose projection=to_teacher"
+                f"knowledge=hidden with projection=identity needs equal widths, but the student's is {student.width} "
+                f"and the teacher's {teacher.width}: choose projection=to_teacher"
             )

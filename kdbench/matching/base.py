@@ -8,7 +8,7 @@ Pairs = list[tuple[int, int]]
 
 
 class Matching(ABC):
-    """Pairs of (student layer, teacher layer), counted from 1; 0 is the embedding output, which only hidden states have."""
+    """Pairs of (student layer, teacher layer), counted from 1; 0 is the embedding output, of hidden states only."""
 
     @abstractmethod
     def pairs(self, student_layers: int, teacher_layers: int) -> Pairs:

@@ -23,8 +23,8 @@ class Explicit(Matching):
         for pair in self.layers:
             if len(pair) != 2 or not (0 <= pair[0] <= student_layers and 0 <= pair[1] <= teacher_layers):
                 raise ImpossibleError(
-                    f"matching.layers holds {list(pair)}, which is no pair of a student layer in 0..{student_layers} and "
-                    f"a teacher layer in 0..{teacher_layers}: write it as [student, teacher]"
+                    f"matching.layers holds {list(pair)}, which is no pair of a student layer in 0..{student_layers} "
+                    f"and a teacher layer in 0..{teacher_layers}: write it as [student, teacher]"
                 )
             found.append((pair[0], pair[1]))
         return found

@@ -9,17 +9,18 @@ VERSION = 1
 
 
 class Uniform(Matching):
-    """The teacher's layers are cut into as many near-equal groups as the student has layers; each meets its group's end.
+    """The teacher's layers in as many near-equal groups as the student has layers, each of which meets a group's end.
 
     Layer i meets floor(i * teacher layers / student layers), so the last layers always meet, also where the one depth
-    does not divide the other (Jiao et al. 2020 where it does). The stride form floor(teacher / student) * i, which never
-    reaches the top of such a teacher, is another matching.
+    does not divide the other (Jiao et al. 2020 where it does). The stride form floor(teacher / student) * i, which
+    never reaches the top of such a teacher, is another matching.
     """
 
     def pairs(self, student_layers: int, teacher_layers: int) -> Pairs:
         if student_layers > teacher_layers:
             raise ImpossibleError(
-                f"matching=uniform needs at most as many student as teacher layers, but the student has {student_layers} "
-                f"and the teacher {teacher_layers}: choose a student/size of at most {teacher_layers} layers"
+                f"matching=uniform needs at most as many student as teacher layers, but the student has "
+                f"{student_layers} and the teacher {teacher_layers}: choose a student/size of at most "
+                f"{teacher_layers} layers"
             )
         return [(layer, layer * teacher_layers // student_layers) for layer in range(1, student_layers + 1)]

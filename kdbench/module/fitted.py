@@ -20,8 +20,8 @@ LearningRate = Callable[[int, int], float]
 class Fitted(pl.LightningModule):
     """A model in training: manual optimisation, with accumulation, clipping and the learning rate in one place.
 
-    The loss of a batch is a mean over its rows, so cutting it into micro-batches changes no gradient. Losses stay on the
-    device and are read every `log_every_steps` steps.
+    The loss of a batch is a mean over its rows, so cutting it into micro-batches changes no gradient. Losses stay on
+    the device and are read every `log_every_steps` steps.
 
     Args:
         model: what is trained and kept.

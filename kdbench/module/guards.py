@@ -23,8 +23,8 @@ def tokenizer_fits(tokenizer_size: int, vocabulary: int, whose: str) -> None:
     """A tokenizer must be its model's: transformers 5 drops a `vocab_file=` without a word and keeps five tokens."""
     if tokenizer_size != vocabulary:
         raise KdbenchError(
-            f"the tokenizer of {whose} has {tokenizer_size} tokens, but the model's vocabulary has {vocabulary}: put the "
-            "model's own tokenizer files into its folder"
+            f"the tokenizer of {whose} has {tokenizer_size} tokens, but the model's vocabulary has {vocabulary}: put "
+            "the model's own tokenizer files into its folder"
         )
 
 
@@ -87,12 +87,12 @@ def _teaches(name: str, loss: torch.Tensor, learners: list[torch.nn.Parameter]) 
 
 
 def teacher_below_start(teacher_score: float, start_score: float, score: str, action: str) -> str | None:
-    """A teacher that scores below its student's start has little to teach: one sentence, raised where `action=error`."""
+    """A teacher that scores below its student's start has little to teach: a sentence, raised where `action=error`."""
     if teacher_score >= start_score:
         return None
     sentence = (
-        f"the teacher's {score} is {teacher_score:.4f}, below {start_score:.4f} of its student before any training: train "
-        "the teacher longer (teacher.training.epochs), or say guards.teacher_below_start=warn"
+        f"the teacher's {score} is {teacher_score:.4f}, below {start_score:.4f} of its student before any training: "
+        "train the teacher longer (teacher.training.epochs), or say guards.teacher_below_start=warn"
     )
     if action == "error":
         raise KdbenchError(sentence)

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from kdbench.data.batch import Batch, batch_plan, collate
 from kdbench.data.split import Split
 from kdbench.error import KdbenchError
+from kdbench.value import choice, positive, whole
 
-POSITIVE = ("epochs", "batch_size", "accumulate", "evaluations_per_epoch", "checkpoint_every_steps", "log_every_steps")
+COUNTS = ("batch_size", "accumulate", "evaluations_per_epoch", "checkpoint_every_steps", "log_every_steps")
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,17 @@ class Training:
         unknown = set(training) - {field.name for field in fields(cls)}
         if unknown:
             raise KdbenchError(f"{key}.{min(unknown)} is unknown: `kdbench --cfg job` shows the settings of {key}")
-        for name in POSITIVE:
-            if training[name] is None or training[name] <= 0:
-                raise KdbenchError(f"{key}.{name}={training[name]} must be greater than 0")
-        for name in ("max_steps", "patience", "clip_norm"):
-            if training[name] is not None and training[name] <= 0:
-                raise KdbenchError(f"{key}.{name}={training[name]} must be greater than 0, or null for none")
-        for name, known in (("keep", ("best", "last")), ("batching", ("grouped", "exact"))):
-            if training[name] not in known:
-                raise KdbenchError(f"{key}.{name}={training[name]} is unknown: choose {known[0]} or {known[1]}")
+        missing = {field.name for field in fields(cls)} - set(training)
+        if missing:
+            raise KdbenchError(f"{key}.{min(missing)} has no value: take the group's options from training=default")
+        positive(f"{key}.epochs", training["epochs"])
+        positive(f"{key}.clip_norm", training["clip_norm"], null="no clipping")
+        for name in COUNTS:
+            whole(f"{key}.{name}", training[name])
+        whole(f"{key}.max_steps", training["max_steps"], null="no limit")
+        whole(f"{key}.patience", training["patience"], null="no early stop")
+        choice(f"{key}.keep", training["keep"], ("best", "last"))
+        choice(f"{key}.batching", training["batching"], ("grouped", "exact"))
         return cls(**training)
 
     def steps_per_epoch(self, rows: int) -> int:

@@ -18,4 +18,4 @@ class Projection(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, student: Tensor, teacher: Tensor, pair: int) -> tuple[Tensor, Tensor]:
-        """The two sides of the pair with that position in the term's list: (..., D_student), (..., D_teacher) -> equal."""
+        """The two sides of the pair at that place of the term's list: (..., D_student), (..., D_teacher) -> equal."""

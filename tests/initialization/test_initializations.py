@@ -97,7 +97,7 @@ def test_pretrained_takes_the_body_and_leaves_the_head(tmp_path: Path) -> None:
 
 def test_pretrained_of_another_shape_is_refused(tmp_path: Path) -> None:
     encoder(2, seed=3, width=32).save(tmp_path / "donor")
-    with pytest.raises(ImpossibleError, match="initialization.model"):
+    with pytest.raises(ImpossibleError, match=r"initialization\.model"):
         Pretrained(str(tmp_path / "donor")).initialize(encoder(2, seed=1), None, Store(tmp_path))
 
 
@@ -107,5 +107,5 @@ def test_pretrained_from_no_model_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(KdbenchError, match="initialization.signature=0123 names no finished stage"):
+    with pytest.raises(KdbenchError, match=r"initialization\.signature=0123 names no finished stage"):
         Checkpoint("0123").initialize(encoder(2, seed=1), None, Store(tmp_path))

@@ -1,0 +1,77 @@
+"""From Hydra's many lines to one sentence: what could not be found or set, and the nearest that could."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from kdbench.config import CONF_DIR
+
+WHOLE = "`kdbench --cfg job` shows the whole configuration"
+
+
+def of_composition(error: Exception) -> bool:
+    """Whether an exception means a mistake in what was asked for, not in a program."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    return isinstance(error, HydraException | OmegaConfBaseException)
+
+
+def sentence(error: Exception) -> str:
+    """The mistake, with its key, its value and the way out."""
+    text = str(error)
+    if found := re.search(r"Could not find '([^']+)'", text):
+        return _no_option(found[1], text)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _no_key(found[1], text, error)
+    if found := re.search(r"Ambiguous value for argument '(.+)'", text):
+        return f"{found[1]} names several values: add -m to sweep over them"
+    if found := re.search(r"Cannot find primary config '([^']+)'", text):
+        return f"--config-name={found[1]} is no file of the configuration: name its folder too, as in `-cd sweeps -cn demo`"
+    if found := re.search(r"Additional config directory '([^']+)'", text):
+        return f"--config-dir={found[1]} is no folder: correct its path"
+    first = " ".join(re.split(r"\nSee |\nSet the environment", text)[0].split()).rstrip(".")
+    return f"{first}: `kdbench --help` shows how a command is written"
+
+
+def _no_option(path: str, text: str) -> str:
+    listed = re.search(r"Available options in '([^']+)'", text)
+    group = listed[1] if listed else path.rpartition("/")[0]
+    option = path.removeprefix(f"{group}/")
+    options = set(re.findall(r"^\t(\S+)", text.partition("Available options")[2], re.MULTILINE))
+    if (folder := CONF_DIR / group).is_dir():  # Hydra lists one folder, not those below it
+        options |= {_name(file, folder) for file in folder.rglob("*.yaml") if _is_option(file, group)}
+    return f"{group}={option} is no option of {group}: choose {_nearest(option, options) or ', '.join(sorted(options))}"
+
+
+def _is_option(file: Path, group: str) -> bool:
+    """`student/size` lies below `student`, but is a group of its own."""
+    return group != "student" or file.parent.name != "size"
+
+
+def _name(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).with_suffix("").as_posix()
+
+
+def _no_key(key: str, text: str, error: Exception) -> str:
+    from omegaconf import DictConfig
+
+    written = re.search(r"To append to your (?:config|default list) use \+(.+)", text)
+    refusal = f"{written[1] if written else key}: there is no such key"
+    cause = error.__cause__
+    if cause is None:  # a group, in the package where it is wanted
+        near = re.search(r"Did you mean to override (?:one of )?(.+?)\?", text)
+        return f"{refusal}: choose {near[1]}" if near else f"{refusal}: {WHOLE}"
+    missing, parent = str(getattr(cause, "full_key", key)), getattr(cause, "parent_node", None)
+    before, dot, last = missing.rpartition(".")
+    known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+    close = _nearest(last, (name for name in known if name != "hydra"))
+    which = f"{refusal} ({missing})" if missing != key else refusal
+    return f"{which}: choose {before}{dot}{close}" if close else f"{which}: {WHOLE}"
+
+
+def _nearest(name: str, options: Iterable[str]) -> str:
+    return " or ".join(difflib.get_close_matches(name, sorted(options), n=3, cutoff=0.5))
