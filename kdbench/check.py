@@ -59,6 +59,7 @@ def check(cfg: DictConfig) -> Checked:
             )
     initialization: Initialization = instantiate(cfg.initialization)
     initialization.check(student, teacher)
+    Training.from_config(plain(cfg.training))
     Training.from_config(plain(cfg.teacher.training), "teacher.training")
     for name, stage in cfg.stages.items():
         Training.from_config(plain(stage.training), f"stages.{name}.training")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kdbench.config import CONF_DIR
+from kdbench.error import KdbenchError
 
 WHOLE = "`kdbench --cfg job` shows the whole configuration"
+FEW = 20
+"""So many options are listed in a sentence; more are left to the help."""
 
 
 def of_composition(error: Exception) -> bool:
@@ -18,6 +21,22 @@ def of_composition(error: Exception) -> bool:
     from omegaconf.errors import OmegaConfBaseException
 
     return isinstance(error, HydraException | OmegaConfBaseException)
+
+
+def refuse_flags(arguments: Sequence[str]) -> None:
+    """Refuse flags that Hydra does not know, and overrides that a flag cuts off; it would print its usage instead.
+
+    Raises:
+        KdbenchError: one sentence with the way out.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    _, unknown = get_args_parser().parse_known_args(arguments)
+    if unknown:
+        raise KdbenchError(
+            f"{unknown[0]} cannot be read: overrides are KEY=VALUE in one row, and flags such as -m come before "
+            "them (`kdbench --hydra-help` lists them)"
+        )
 
 
 def sentence(error: Exception) -> str:
@@ -30,9 +49,11 @@ def sentence(error: Exception) -> str:
     if found := re.search(r"Ambiguous value for argument '(.+)'", text):
         return f"{found[1]} names several values: add -m to sweep over them"
     if found := re.search(r"Cannot find primary config '([^']+)'", text):
-        return f"--config-name={found[1]} is no file of the configuration: name its folder too, as in `-cd sweeps -cn demo`"
+        return f"--config-name={found[1]} is no configuration file: name its folder too, as in `-cd sweeps -cn demo`"
     if found := re.search(r"Additional config directory '([^']+)'", text):
         return f"--config-dir={found[1]} is no folder: correct its path"
+    if found := re.search(r"Error parsing override '(.+)'\n(.+)", text):
+        return f"{found[1]} cannot be read ({found[2]}): write KEY=VALUE, with quotes around special characters"
     first = " ".join(re.split(r"\nSee |\nSet the environment", text)[0].split()).rstrip(".")
     return f"{first}: `kdbench --help` shows how a command is written"
 
@@ -41,10 +62,12 @@ def _no_option(path: str, text: str) -> str:
     listed = re.search(r"Available options in '([^']+)'", text)
     group = listed[1] if listed else path.rpartition("/")[0]
     option = path.removeprefix(f"{group}/")
-    options = set(re.findall(r"^\t(\S+)", text.partition("Available options")[2], re.MULTILINE))
+    listing = text.partition("Available options")[2].partition("Config search path")[0]
+    options = set(re.findall(r"^\t(\S+)", listing, re.MULTILINE))
     if (folder := CONF_DIR / group).is_dir():  # Hydra lists one folder, not those below it
         options |= {_name(file, folder) for file in folder.rglob("*.yaml") if _is_option(file, group)}
-    return f"{group}={option} is no option of {group}: choose {_nearest(option, options) or ', '.join(sorted(options))}"
+    few = ", ".join(sorted(options)) if len(options) <= FEW else "one that `kdbench --help` lists"
+    return f"{group}={option} is no option of {group}: choose {_nearest(option, options) or few}"
 
 
 def _is_option(file: Path, group: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -179,9 +180,12 @@ def from_folder(folder: Path, head: tuple[str, ...] | None = None) -> Encoder:
             ignore_mismatched_sizes=head is not None,  # the head of another task gives way to a fresh one
             **options,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise KdbenchError(f"the model folder {folder} cannot be loaded as a sequence classifier: {reason}") from error
+        raise KdbenchError(
+            f"the model folder {folder} cannot be loaded as a sequence classifier ({reason}): restore its files, or "
+            "choose another model"
+        ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
     return Encoder(model)

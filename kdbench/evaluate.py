@@ -58,7 +58,7 @@ def main() -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from kdbench.train import sentence
+    from kdbench.composition_error import sentence
 
     mistakes: list[KdbenchError] = []
 

@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from kdbench.config import plain
+from kdbench.error import KdbenchError
 from kdbench.plan import RunPlan, plan_run
 from kdbench.store import Store, read_json
 
@@ -38,10 +39,24 @@ def run(cfg: DictConfig, folder: Path | None = None, plan: RunPlan | None = None
     store = Store(cfg.paths.store)
     plan = plan or plan_run(cfg, store)
     if not plan.finished:
-        _compute(cfg, plan, store, folder)
+        try:
+            _compute(cfg, plan, store, folder)
+        except Exception as error:
+            _blame_damage(plan, store, error)
+            raise
     record = read_json(store.obtain("run", plan.signature, _never) / "record.json")
     assert isinstance(record, dict)
     return record
+
+
+def _blame_damage(plan: RunPlan, store: Store, error: Exception) -> None:
+    """Say that an artefact is damaged, where its changed content and not its size has let a run fail."""
+    for step in plan.steps:
+        if store.has(step.kind, step.signature) and (damage := store.damage(step.kind, step.signature, hashed=True)):
+            raise KdbenchError(
+                f"the {step.kind} {step.signature} in the store {store.root} is damaged ({damage}): run "
+                "`kdbench-store prune --damaged` and repeat the command, which computes it again"
+            ) from error
 
 
 def _never(folder: Path) -> None:

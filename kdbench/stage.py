@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def build_stage(context: Context, name: str, previous: Path | None, folder: Path
         initialization.initialize(student, teacher, context.store)
     else:
         load_weights(student, previous)
-    guards.tokenizer_fits(len(context.tokenizer), _vocabulary(student), "the student")
+    if (vocabulary := _vocabulary(student)) is not None:
+        guards.tokenizer_fits(len(context.tokenizer), vocabulary, "the student")
 
     training = Training.from_config(stage["training"], f"stages.{name}.training")
     rows = context.splits["train"]
@@ -96,7 +98,7 @@ def build_stage(context: Context, name: str, previous: Path | None, folder: Path
         context.lightning_accelerator,
         cfg.precision.name,
         context.loggers,
-        evaluate_start=begins,
+        at_start=partial(_warn_of_start, context) if begins else None,
     )
     _keep(context, name, student, done, folder)
 
@@ -111,15 +113,22 @@ def _before(context: Context, module: StudentModule, stream: BatchStream) -> Non
         guards.preflight(module, stream)
 
 
-def _keep(context: Context, name: str, student: Model, done: Fit, folder: Path) -> None:
-    found = []
+def _found_at_start(context: Context, start: dict[str, float]) -> list[str]:
+    """What the guards say of an evaluation of the student's start; empty for a stage that does not begin there."""
     score = context.task.score
-    if score in done.start_metrics:
-        teacher_score = teacher_record(context.teacher_path)["metrics"][score]  # type: ignore[index]
-        start, action = done.start_metrics[score], context.cfg.guards.teacher_below_start
-        if (sentence := guards.teacher_below_start(float(teacher_score), start, score, action)) is not None:
-            log.warning(sentence)
-            found.append(sentence)
+    if score not in start:
+        return []
+    taught = float(teacher_record(context.teacher_path)["metrics"][score])  # type: ignore[index]
+    found = guards.teacher_below_start(taught, start[score], score, context.cfg.guards.teacher_below_start)
+    return [] if found is None else [found]
+
+
+def _warn_of_start(context: Context, start: dict[str, float]) -> None:
+    for found in _found_at_start(context, start):
+        log.warning(found)
+
+
+def _keep(context: Context, name: str, student: Model, done: Fit, folder: Path) -> None:
     save_file({key: value.detach().cpu().contiguous() for key, value in student.state_dict().items()}, folder / WEIGHTS)
     entry = {
         "label": f"{context.task.name}: {name}",
@@ -127,13 +136,14 @@ def _keep(context: Context, name: str, student: Model, done: Fit, folder: Path) 
         "history": done.history,
         "metrics": done.metrics,
         "start_metrics": done.start_metrics,
-        "guards": found,
+        "guards": _found_at_start(context, done.start_metrics),
         "axes": plain(context.cfg.axes),
         "built_from": [*context.plan.signatures("data"), *context.plan.signatures("teacher")],
     }
     write_json(folder / "stage.json", entry)
 
 
-def _vocabulary(student: Model) -> int:
-    config = getattr(getattr(student, "model", None), "config", None)
-    return int(getattr(config, "vocab_size", 0)) if config is not None else 0
+def _vocabulary(student: Model) -> int | None:
+    """The rows of a Hugging Face student's word embedding; None for an architecture that does not say."""
+    found = getattr(getattr(getattr(student, "model", None), "config", None), "vocab_size", None)
+    return found if isinstance(found, int) else None

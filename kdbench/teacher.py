@@ -13,6 +13,7 @@ from kdbench import cost, encoder
 from kdbench.config import instantiate, plain
 from kdbench.context import Context
 from kdbench.encoder import Encoder
+from kdbench.error import KdbenchError
 from kdbench.module.fit import fit
 from kdbench.module.guards import tokenizer_fits
 from kdbench.module.teacher import TeacherModule
@@ -76,6 +77,13 @@ def _fine_tune(context: Context, model: Encoder, folder: Path) -> list[dict[str,
     cfg = context.cfg
     training = Training.from_config(plain(cfg.teacher.training), "teacher.training")
     rows = context.splits["train"]
+    if not rows.labelled.any():
+        raise KdbenchError(
+            f"{context.task.name} has no labelled training rows to fine-tune a teacher on: give data.label, or a "
+            "teacher that is fine-tuned already with teacher=fine_tuned"
+        )
+    if not rows.labelled.all():  # the rows that only a student learns from
+        rows = rows.take(np.flatnonzero(rows.labelled))
     steps = training.steps(len(rows))
     log.info("fine-tuning %s on %s: %d rows, %d steps", cfg.teacher.model, context.task.name, len(rows), steps)
     module = TeacherModule(

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import hydra
 from omegaconf import DictConfig
 
-from kdbench.composition_error import of_composition, sentence
+from kdbench.composition_error import of_composition, refuse_flags, sentence
 from kdbench.config import CONF_DIR
+from kdbench.disk_fault import FULL, UNWRITABLE
 from kdbench.error import KdbenchError, shows_errors
 from kdbench.outcome import Outcome
 from kdbench.sweep import reason_of
@@ -47,6 +48,8 @@ def job(cfg: DictConfig) -> Outcome:
     except KdbenchError as error:
         return Outcome("failed", signature, None, reason_of(error))
     except Exception as error:
+        if (unwritable := _unwritable(error)) is not None:
+            return Outcome("failed", signature, None, unwritable)
         log.error("%s", traceback.format_exc())
         defect = f"{reason_of(error).strip()} (a defect of kdbench or of a library: the trace is in the job's log)"
         return Outcome("failed", signature, None, defect)
@@ -98,6 +101,7 @@ def _ending(plan: RunPlan) -> Literal["reused", "finished"]:
 @shows_errors
 def main() -> None:
     """Compose, run, and say a user's mistake in one sentence."""
+    refuse_flags(sys.argv[1:])
     outcomes: list[Outcome] = []
 
     def kdbench(cfg: DictConfig) -> Outcome:
@@ -105,18 +109,31 @@ def main() -> None:
         return outcomes[-1]
 
     # Hydra would print composition errors itself, over several lines; with this it lets them through.
-    full_errors = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    full_errors = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.raiseExceptions = False  # a log file on a full disk must not print a trace for each of its lines
     try:
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")(kdbench)()
-    except KdbenchError:
-        raise
     except Exception as error:
-        if full_errors or not of_composition(error):
+        reason = sentence(error) if of_composition(error) else _unwritable(error)
+        if reason is None or full_errors == "1":
             raise
-        raise KdbenchError(sentence(error)) from error
+        raise KdbenchError(reason) from error
+    finally:
+        if full_errors is None:
+            del os.environ["HYDRA_FULL_ERROR"]
     if outcomes and (last := outcomes[-1]).status == "failed":
         raise KdbenchError(last.reason)
+
+
+def _unwritable(error: Exception) -> str | None:
+    """The sentence for a folder of the run, outside the store, that is full or cannot be written; else None."""
+    if not isinstance(error, OSError) or error.errno not in (*FULL, *UNWRITABLE):
+        return None
+    return (
+        f"the folder of the run cannot be written ({error.strerror}{f': {error.filename}' if error.filename else ''}): "
+        "free some space there, or choose another with hydra.run.dir=... (of a sweep: hydra.sweep.dir=...)"
+    )
 
 
 if __name__ == "__main__":

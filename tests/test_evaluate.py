@@ -251,7 +251,7 @@ def test_the_front(run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         (["nothing"], "run=nothing is no run in the store"),
         ([], "run has no value: give a run as the first argument"),
-        (["x", "splitt=test"], "splitt is no key of the configuration"),
+        (["x", "splitt=test"], "splitt=test: there is no such key: choose split"),
         (["x", "data=revews"], "data=revews is no option of data"),
     ],
 )

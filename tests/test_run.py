@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,3 +130,24 @@ def test_early_stopping_keeps_the_best_weights(tiny: Overrides) -> None:
     assert len(scores) < 21
     assert record["metrics"]["validation/accuracy"] == max(scores[1:])
     assert max(scores[-2:]) <= max(scores[1:-2])
+
+
+def test_rows_without_a_label_are_distilled_on(tiny: Overrides, tmp_path: Path) -> None:
+    """The teacher learns from the labelled half; the student's soft labels cover all rows, its label term one half."""
+    data = tmp_path / "data" / "mine"
+    data.mkdir(parents=True)
+    words = ("river forest", "engine motor")
+    for split, rows in (("train", 64), ("validation", 16)):
+        lines = [
+            json.dumps({"text": words[row % 2], "label": row % 2 if split == "validation" or row % 4 < 2 else -1})
+            for row in range(rows)
+        ]
+        (data / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    mine = ["data.source=folder", "data.folder.path=mine", f"paths.data={tmp_path / 'data'}", "method=kd"]
+    few = kdbench.run(kdbench.compose(tiny(*mine)))
+    all_rows = kdbench.run(kdbench.compose(tiny(*mine, "data.unlabelled=true")))
+    steps = [max(entry["step"] for entry in record["history"]) for record in (few, all_rows)]
+    assert steps == [1, 2]
+    teachers = [tmp_path / "store" / "teacher" / record["teacher"]["signature"] for record in (few, all_rows)]
+    left, right = (json.loads((folder / "record.json").read_text())["history"][-2]["step"] for folder in teachers)
+    assert left == right == 1

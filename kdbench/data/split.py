@@ -26,6 +26,19 @@ class Split:
         """Tokens per row, (rows,) int64."""
         return np.asarray(np.diff(self.offsets))
 
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which rows have a label, (rows,) bool."""
+        return ~np.isnan(self.labels) if self.labels.dtype.kind == "f" else np.asarray(self.labels >= 0)
+
+    def take(self, rows: np.ndarray) -> Split:
+        """The split of these rows alone, in this order."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        # Each kept token's place: its row's start in the whole, plus how far it stands inside its row.
+        places = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Split(self.tokens[places], self.types[places], offsets, self.labels[rows], self.index[rows])
+
     def save(self, folder: Path, name: str) -> None:
         """Write one .npy file per array, `<name>.<array>.npy`."""
         for field in fields(self):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from kdbench.error import ImpossibleError
+
 Pairs = list[tuple[int, int]]
 
 
@@ -17,3 +19,13 @@ class Matching(ABC):
         Raises:
             ImpossibleError: where the two depths leave no such pairing.
         """
+
+
+def refuse_deeper_student(matching: str, student_layers: int, teacher_layers: int) -> None:
+    """The refusal of every matching that gives each student layer a teacher layer of its own."""
+    if student_layers > teacher_layers:
+        raise ImpossibleError(
+            f"matching={matching} needs at most as many student as teacher layers, but the student has "
+            f"{student_layers} and the teacher {teacher_layers}: choose a student/size of at most "
+            f"{teacher_layers} layers"
+        )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from kdbench.error import ImpossibleError
-from kdbench.matching.base import Matching, Pairs
+from kdbench.matching.base import Matching, Pairs, refuse_deeper_student
 
 VERSION = 1
 
@@ -17,10 +16,5 @@ class Uniform(Matching):
     """
 
     def pairs(self, student_layers: int, teacher_layers: int) -> Pairs:
-        if student_layers > teacher_layers:
-            raise ImpossibleError(
-                f"matching=uniform needs at most as many student as teacher layers, but the student has "
-                f"{student_layers} and the teacher {teacher_layers}: choose a student/size of at most "
-                f"{teacher_layers} layers"
-            )
+        refuse_deeper_student("uniform", student_layers, teacher_layers)
         return [(layer, layer * teacher_layers // student_layers) for layer in range(1, student_layers + 1)]

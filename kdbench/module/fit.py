@@ -43,13 +43,14 @@ class Watch(pl.Callback):
         evaluate: Callable[[], dict[str, float]],
         score: str,
         folder: Path,
-        evaluate_start: bool,
+        at_start: Callable[[dict[str, float]], None] | None,
     ) -> None:
         self.stream, self.evaluate, self.score, self.folder = stream, evaluate, score, folder
-        self.evaluate_start = evaluate_start
-        self.best: dict[str, float] = {}
+        self.at_start = at_start
+        self.best_score: float | None = None
+        self.kept: dict[str, float] = {}
         self.start: dict[str, float] = {}
-        self.best_weights: dict[str, torch.Tensor] | None = None
+        self.kept_weights: dict[str, torch.Tensor] | None = None
         self.waited = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -57,9 +58,11 @@ class Watch(pl.Callback):
         resumable = self.folder / RESUME
         if resumable.exists():
             self._restore(pl_module, resumable)
-        elif self.evaluate_start:
+        elif self.at_start is not None:
             self.start = self.evaluate()
             pl_module.note(self.start)
+        if self.at_start is not None:
+            self.at_start(self.start)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
         assert isinstance(pl_module, Fitted)
@@ -81,20 +84,23 @@ class Watch(pl.Callback):
     def _compare(self, module: Fitted, metrics: dict[str, float]) -> None:
         if self.score not in metrics:
             raise KdbenchError(f"no evaluation gives {self.score}: choose data.metrics among {sorted(metrics)}")
-        better = not self.best or metrics[self.score] > self.best[self.score]
+        better = self.best_score is None or metrics[self.score] > self.best_score
+        if better:
+            self.best_score = metrics[self.score]
         self.waited = 0 if better else self.waited + 1
         if better or self.stream.training.keep == "last":
-            self.best = metrics
-            self.best_weights = {name: value.detach().clone() for name, value in module.model.state_dict().items()}
+            self.kept = metrics
+            self.kept_weights = {name: value.detach().clone() for name, value in module.model.state_dict().items()}
 
     def _write(self, module: Fitted) -> None:
         # A checkpoint of weights that are not finite would make every later attempt fail: the losses are read first.
         module.read_losses()
         state = {
             "module": module.state(),
-            "best": self.best,
             "start": self.start,
-            "best_weights": self.best_weights,
+            "best_score": self.best_score,
+            "kept": self.kept,
+            "kept_weights": self.kept_weights,
             "waited": self.waited,
         }
         temporary = self.folder / f"{RESUME}.new"
@@ -104,8 +110,8 @@ class Watch(pl.Callback):
     def _restore(self, module: Fitted, resumable: Path) -> None:
         state = load_resumable(resumable)
         module.restore(state["module"])
-        self.best, self.start = state["best"], state["start"]
-        self.best_weights, self.waited = state["best_weights"], state["waited"]
+        self.start, self.best_score, self.waited = state["start"], state["best_score"], state["waited"]
+        self.kept, self.kept_weights = state["kept"], state["kept_weights"]
         log.info("resumed after step %d of %d", module.done, module.steps)
 
 
@@ -130,7 +136,7 @@ def fit(
     accelerator: str = "auto",
     precision: str = "f32",
     loggers: Sequence[Logger] = (),
-    evaluate_start: bool = False,
+    at_start: Callable[[dict[str, float]], None] | None = None,
 ) -> Fit:
     """Train a module on a stream of batches and leave the kept weights in it.
 
@@ -142,12 +148,12 @@ def fit(
         folder: where the resumable checkpoint lives while the training goes on.
         accelerator, precision: the groups `device` and `precision`.
         loggers: are given losses and evaluations.
-        evaluate_start: also evaluate before the first step.
+        at_start: is given an evaluation from before the first step, and may refuse to go on; None: there is none.
 
     Raises:
         KdbenchError: a loss that is not finite, or a damaged checkpoint.
     """
-    watch = Watch(stream, evaluate, score, folder, evaluate_start)
+    watch = Watch(stream, evaluate, score, folder, at_start)
     resumable = folder / RESUME
     start = int(load_resumable(resumable)["module"]["done"]) if resumable.exists() else 0
     trainer = pl.Trainer(
@@ -168,6 +174,6 @@ def fit(
     remaining = BatchStream(stream.split, stream.training, stream.seed, stream.padding_id, start)
     module.train()  # a model that was loaded is in evaluation mode, and Lightning leaves it there
     trainer.fit(module, train_dataloaders=remaining)
-    if watch.best_weights is not None:
-        module.model.load_state_dict(watch.best_weights)
-    return Fit(module.done, module.history, watch.best, watch.start)
+    if watch.kept_weights is not None:
+        module.model.load_state_dict(watch.kept_weights)
+    return Fit(module.done, module.history, watch.kept, watch.start)

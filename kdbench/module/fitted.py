@@ -34,6 +34,9 @@ class Fitted(pl.LightningModule):
     names: tuple[str, ...] = ("loss",)
     """The names of the losses that `losses` returns."""
 
+    settings_of: str = ""
+    """What stands before `optimizer` and `training` in the configuration's keys."""
+
     def __init__(
         self,
         model: Model,
@@ -66,8 +69,9 @@ class Fitted(pl.LightningModule):
         return optimizer
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        optimizer = self.optimizers()
-        assert not isinstance(optimizer, list)
+        # The optimizer itself, not Lightning's wrapper: of what that adds (hooks, a loss scaler) nothing is used here.
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
         parts = [batch] if self.settings.accumulate == 1 else batch.split(self.settings.accumulate)
         total: Tensor | None = None
         for part in parts:
@@ -102,7 +106,7 @@ class Fitted(pl.LightningModule):
             if not torch.isfinite(torch.tensor(value)):
                 raise KdbenchError(
                     f"the loss '{name}' became {value} between step {self.done - self._since} and {self.done}: lower "
-                    "optimizer.lr or set training.clip_norm, or see whether the term's weight is too large"
+                    f"{self.settings_of}optimizer.lr or {self.settings_of}training.clip_norm, or the term's weight"
                 )
         entry = {"train/loss": sum(values), **{f"train/term/{name}": value for name, value in means.items()}}
         self.note(entry)

@@ -15,6 +15,7 @@ class TeacherModule(Fitted):
     """Any encoder, trained on the gold labels: cross-entropy over classes, squared error for a regression."""
 
     names = ("label",)
+    settings_of = "teacher."
 
     def losses(self, batch: Batch) -> Tensor:
         logits = self.model(batch, Taps(logits=True)).logits

@@ -43,7 +43,7 @@ def test_mnli_is_scored_on_the_matched_rows(make_data) -> None:
         (["data.labels=[a,b,c]", "data.metrics=[f1]"], "f1 needs two classes and generated has 3: use macro_f1"),
         (["data.text=[a,b,c]"], "must name one column of text, or two for a pair"),
         (["data.train_rows=0"], "data.train_rows=0 must be a whole number of at least 1, or null for every row"),
-        (["data.evaluation_rows=-5"], "data.evaluation_rows=-5 must be at least 1"),
+        (["data.evaluation_rows=-5"], "data.evaluation_rows=-5 must be a whole number of at least 1"),
         (["data.max_length=2"], "data.max_length=2 leaves no room for text"),
     ],
 )

@@ -46,7 +46,9 @@ def table(folder: Path) -> pd.DataFrame:
 
 def runs(store: Path) -> dict[str, str]:
     """When each finished run was made."""
-    return {artefact.signature: str(artefact.created) for artefact in Store(store).artefacts("run") if artefact.complete}
+    return {
+        artefact.signature: str(artefact.created) for artefact in Store(store).artefacts("run") if artefact.complete
+    }
 
 
 @pytest.fixture
