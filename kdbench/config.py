@@ -7,7 +7,9 @@ recorded.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +20,8 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.value import choice, number
+
+log = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
@@ -130,6 +134,8 @@ def _complete_terms(stage: str, terms: Mapping[str, Any], regression: bool) -> d
     for name, term in terms.items():
         number(f"stages.{stage}.terms.{name}.weight", term.get("weight", 1.0))
         weight = float(term.get("weight", 1.0))
+        if weight < 0.0:
+            raise KdbenchError(f"stages.{stage}.terms.{name}.weight={weight} must be 0 (no such term) or more")
         if weight == 0.0:  # a term that weighs nothing is no term: it costs nothing and signs nothing
             continue
         completed[name] = {**_complete_term(f"stages.{stage}.terms.{name}", term, regression), "weight": weight}
@@ -150,7 +156,8 @@ def _complete_term(key: str, term: Mapping[str, Any], regression: bool) -> dict[
     customary = {slot: knowledge.pop(slot, None) for slot in ("matching", "projection", "objective")}
     for_regression = knowledge.pop("objective_regression", None)
     objective = term.get("objective") or customary["objective"]
-    if regression and for_regression is not None and classes_only(objective):
+    if regression and for_regression is not None and "values" not in compares(objective):
+        _say_replaced(key, _name(objective), _name(for_regression))
         objective = for_regression
     reduction = term.get("reduction", "sum")
     choice(f"{key}.reduction", reduction, ("sum", "mean"))
@@ -161,10 +168,21 @@ def _complete_term(key: str, term: Mapping[str, Any], regression: bool) -> dict[
     return completed
 
 
-def classes_only(objective: Mapping[str, Any]) -> bool:
-    """Whether an objective compares class distributions, and so means nothing for a regression's single output."""
-    module = str(objective["_target_"]).rpartition(".")[0]
-    return bool(getattr(importlib.import_module(module), "CLASSES_ONLY", False))
+def compares(objective: Mapping[str, Any]) -> frozenset[str]:
+    """What an objective may have on the teacher's side; `kdbench.objective` says the words."""
+    module = importlib.import_module(str(objective["_target_"]).rpartition(".")[0])
+    found: frozenset[str] = getattr(module, "COMPARES", frozenset({"values", "logits", "tensors"}))
+    return found
+
+
+def _name(objective: Mapping[str, Any]) -> str:
+    return str(objective["_target_"]).rpartition(".")[2]
+
+
+@functools.cache
+def _say_replaced(key: str, objective: str, by: str) -> None:
+    """Said once a process: a sweep completes the same term many times."""
+    log.info("%s: %s compares no single values, so that on a regression %s takes its place", key, objective, by)
 
 
 def plain(node: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kdbench.config import classes_only, instantiate
+from kdbench.config import compares, instantiate
 from kdbench.error import ImpossibleError
 from kdbench.knowledge.base import Knowledge
 from kdbench.matching.base import Matching, Pairs
@@ -14,6 +14,7 @@ from kdbench.projection.base import Projection
 from kdbench.seeds import drawing
 from kdbench.shape import Shape
 from kdbench.term import WITHOUT_LAYERS, Objective, Term
+from kdbench.value import positive, share
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,18 @@ def parts_of(key: str, term: Mapping[str, Any], student: Shape, teacher: Shape) 
     """
     knowledge: Knowledge = instantiate(term["knowledge"])
     objective: Objective = instantiate(term["objective"])
+    _options(key, knowledge, term, student)
     if not knowledge.layered:
-        if student.classes == 1 and classes_only(term["objective"]):
-            name = str(term["objective"]["_target_"]).rpartition(".")[2]
-            raise ImpossibleError(
-                f"{key} compares class distributions ({name}), but the task is a regression with a single output: "
-                "choose objective=mse"
-            )
         _hands_out(key, knowledge, WITHOUT_LAYERS, student, teacher)
         return Parts(knowledge, objective, WITHOUT_LAYERS, None)
     matching: Matching = instantiate(term["matching"])
     projection: Callable[..., Projection] = instantiate(term["projection"])
     pairs = knowledge.pairs(matching.pairs(student.layers, teacher.layers))
     _hands_out(key, knowledge, pairs, student, teacher)
+    if any(0 in pair for pair in pairs) and not knowledge.taps({0}).hidden:
+        raise ImpossibleError(
+            f"{key}.matching pairs layer 0, the embedding output, which only knowledge=hidden reads: leave it out"
+        )
     maps = bool(getattr(getattr(projection, "func", projection), "maps", True))
     knowledge.check(student, teacher, maps)
     return Parts(knowledge, objective, pairs, projection)
@@ -80,6 +80,27 @@ def build_terms(stage: str, terms: Mapping[str, Any], student: Shape, teacher: S
             )
         )
     return built
+
+
+def _options(key: str, knowledge: Knowledge, term: Mapping[str, Any], student: Shape) -> None:
+    """Refuse an objective that cannot compare what the knowledge reads, and options out of range."""
+    objective = term["objective"]
+    if knowledge.layered:
+        what = "tensors"
+    elif student.classes == 1:
+        what = "values"
+    else:
+        what = "classes" if knowledge.from_labels else "logits"
+    if what not in compares(objective):
+        raise ImpossibleError(
+            f"{key}: objective={str(objective['_target_']).rpartition('.')[2]} cannot compare the {what} that "
+            f"knowledge={str(term['knowledge']['_target_']).split('.')[-2]} reads: choose objective="
+            f"{'cross_entropy' if what == 'classes' else 'mse'}, or none for the customary one"
+        )
+    if "temperature" in objective:
+        positive(f"{key}.objective.temperature", objective["temperature"])
+    if "label_smoothing" in objective:
+        share(f"{key}.objective.label_smoothing", objective["label_smoothing"], below=True)
 
 
 def _hands_out(key: str, knowledge: Knowledge, pairs: Pairs, student: Shape, teacher: Shape) -> None:

@@ -14,17 +14,28 @@ class Explicit(Matching):
     """The given pairs, student layer first: `matching=explicit matching.layers=[[1,2],[3,6]]`."""
 
     def __init__(self, layers: Sequence[Sequence[int]]) -> None:
-        self.layers = [tuple(pair) for pair in layers]
+        self.layers = layers
 
     def pairs(self, student_layers: int, teacher_layers: int) -> Pairs:
-        if not self.layers:
-            raise ImpossibleError("matching.layers is empty: give pairs such as matching.layers=[[1,2],[3,6]]")
+        if not isinstance(self.layers, Sequence) or isinstance(self.layers, str) or not self.layers:
+            raise ImpossibleError(
+                f"matching.layers={self.layers} names no pairs: write them as matching.layers=[[1,2],[3,6]]"
+            )
         found: Pairs = []
         for pair in self.layers:
-            if len(pair) != 2 or not (0 <= pair[0] <= student_layers and 0 <= pair[1] <= teacher_layers):
+            if not _is_pair(pair, student_layers, teacher_layers):
                 raise ImpossibleError(
-                    f"matching.layers holds {list(pair)}, which is no pair of a student layer in 0..{student_layers} "
+                    f"matching.layers holds {pair}, which is no pair of a student layer in 0..{student_layers} "
                     f"and a teacher layer in 0..{teacher_layers}: write it as [student, teacher]"
                 )
+            if (pair[0], pair[1]) in found:
+                raise ImpossibleError(f"matching.layers holds {pair} twice, which would count it twice: write it once")
             found.append((pair[0], pair[1]))
         return found
+
+
+def _is_pair(pair: object, student_layers: int, teacher_layers: int) -> bool:
+    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+        return False
+    whole = all(isinstance(layer, int) and not isinstance(layer, bool) for layer in pair)
+    return whole and 0 <= pair[0] <= student_layers and 0 <= pair[1] <= teacher_layers

@@ -8,6 +8,7 @@ from torch.nn import functional
 from kdbench.masking import mean_per_sample, rows
 
 VERSION = 1
+COMPARES = frozenset({"logits", "tensors"})  # a single value has no direction
 
 
 def cosine(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from kdbench.masking import mean_per_sample
 
 VERSION = 1
+COMPARES = frozenset({"values", "logits", "tensors"})
 
 
 def mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from kdbench.masking import log_softmax, mean_per_sample, rows
 
 VERSION = 1
-CLASSES_ONLY = True
+COMPARES = frozenset({"logits", "tensors"})
 
 
 def soft_cross_entropy(

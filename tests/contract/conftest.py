@@ -1,0 +1,105 @@
+"""What the contract tests share: options found by listing files, configurations put together without Hydra's cost, and
+the outputs of two tiny models."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from kdbench.config import CONF_DIR, complete
+from kdbench.data.batch import Batch
+from kdbench.model import Model
+from kdbench.outputs import ModelOutputs, Taps
+from kdbench.student.bert import bert
+
+# Values for the options that have none of their own (`???`), right for the tiny student of 2 and teacher of 4 layers.
+NEEDS = {"matching/explicit": {"layers": [[1, 2], [2, 4]]}}
+LAYERS = {"student": 2, "teacher": 4}
+LENGTHS = (6, 4, 2)
+
+
+def options(group: str) -> list[str]:
+    """The options of a group, by listing its folder."""
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A parameter named after a group runs over its options; `size` over student/size."""
+    for name in ("knowledge", "matching", "projection", "objective", "initialization", "method", "size"):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, options({"size": "student/size"}.get(name, name)))
+
+
+@cache
+def _composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+@pytest.fixture(scope="session")
+def option() -> Callable[[str, str], Any]:
+    """The composed node of one option, as a plain dict: `option("knowledge", "hidden")`."""
+
+    def node(group: str, name: str) -> Any:
+        found = OmegaConf.to_container(_composed(f"{group}={name}")[group], resolve=False)
+        return {**found, **NEEDS.get(f"{group}/{name}", {})}
+
+    return node
+
+
+@pytest.fixture(scope="session")
+def cell(option: Callable[[str, str], Any]) -> Callable[..., DictConfig]:
+    """A completed configuration of method=unified with these options on the axes."""
+    base = OmegaConf.to_container(_composed("data=generated", "method=unified"))
+
+    def configuration(**axes: str) -> DictConfig:
+        cfg = OmegaConf.create(copy.deepcopy(base))
+        for group, name in axes.items():
+            cfg[group] = option(group, name)
+        return complete(cfg)
+
+    return configuration
+
+
+@pytest.fixture(scope="session")
+def models() -> dict[str, Model]:
+    """A student of 2 and a teacher of 4 layers, width 8, in double precision and evaluation mode."""
+    torch.manual_seed(0)
+    made = {
+        role: bert(layers, 8, 2, 16, 30, ("one", "two", "three"), max_positions=16) for role, layers in LAYERS.items()
+    }
+    return {role: model.double().eval() for role, model in made.items()}
+
+
+@pytest.fixture(scope="session")
+def batch() -> Callable[..., Batch]:
+    """Three rows of 6, 4 and 2 tokens, with more padding if asked for."""
+
+    def made(padding: int = 0, labels: torch.Tensor | None = None) -> Batch:
+        generator = torch.Generator().manual_seed(1)
+        ids = torch.randint(5, 30, (len(LENGTHS), max(LENGTHS)), generator=generator)
+        mask = torch.arange(max(LENGTHS) + padding)[None] < torch.tensor(LENGTHS)[:, None]
+        ids = torch.nn.functional.pad(ids, (0, padding)) * mask
+        labels = torch.tensor([0, 2, 1]) if labels is None else labels
+        return Batch(ids, mask, torch.zeros_like(ids), labels, torch.arange(len(LENGTHS)))
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def outputs(models: dict[str, Model], batch: Callable[..., Batch]) -> Callable[..., ModelOutputs]:
+    """Everything a model can hand out: `outputs("student", padding=3)`."""
+
+    def captured(role: str, padding: int = 0, labels: torch.Tensor | None = None) -> ModelOutputs:
+        layers = frozenset(range(1, LAYERS[role] + 1))
+        taps = Taps(True, layers | {0}, layers, layers, layers)
+        return models[role](batch(padding, labels), taps)
+
+    return captured

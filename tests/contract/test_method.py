@@ -1,0 +1,57 @@
+"""Every method composes for either kind of task and trains two steps on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import kdbench
+from kdbench.check import check
+
+Overrides = Callable[..., list[str]]
+
+REGRESSION = ("data.kind=regression", "data.labels=[]", "data.metrics=[pearson,spearman]")
+STSB = "data=glue/stsb"
+BESIDE_LOGITS = ("knowledge=hidden",)
+"""A method with a term of logits beside the axes' would compare them twice in a regression."""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all methods, so that the teacher of a task is trained once."""
+    return tmp_path_factory.mktemp("methods") / "store"
+
+
+@pytest.mark.parametrize("data", ["data=glue/rte", STSB])
+def test_a_method_composes_and_passes_the_check(method: str, data: str, tiny: Overrides) -> None:
+    rest = [override for override in tiny() if not override.startswith("data=")]
+    cfg = kdbench.compose([data, "data.max_length=64", f"method={method}", *BESIDE_LOGITS, *rest])
+    check(cfg)
+    assert cfg.axes["method"] == method
+    for stage in cfg.stages.values():
+        objectives = [term.objective._target_.rpartition(".")[2] for term in stage.terms.values()]
+        assert data != STSB or not {"cross_entropy", "kl", "soft_cross_entropy"} & set(objectives)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_a_method_trains_two_steps(method: str, kind: str, tiny: Overrides, store: Path) -> None:
+    task = REGRESSION if kind == "regression" else ()
+    record = kdbench.run(
+        kdbench.compose(
+            tiny(
+                f"method={method}",
+                f"paths.store={store}",
+                "training.max_steps=2",
+                "training.log_every_steps=1",
+                *BESIDE_LOGITS,
+                *task,
+            )
+        )
+    )
+    losses = [entry["train/loss"] for entry in record["history"] if "train/loss" in entry]
+    assert losses and all(math.isfinite(loss) for loss in losses)
+    assert len(record["stages"]) == len(record["config"]["stages"])
+    assert record["status"] == "finished"
