@@ -48,7 +48,17 @@ def test_a_deeper_student_is_refused_with_the_way_out(matching: First) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "complaint"), [([], "names no pairs"), ([[1, 2], [1, 2]], "twice"), ([[1.5, 2]], r"1\.5"), (["ab"], "ab"), ([1, 2], "holds 1"), ([[1, 2, 3]], r"\[1, 2, 3\]"), ([[1, 7]], "0..6"), ([[4, 1]], "0..3")]
+    ("layers", "complaint"),
+    [
+        ([], "names no pairs"),
+        ([[1, 2], [1, 2]], "twice"),
+        ([[1.5, 2]], r"1\.5"),
+        (["ab"], "ab"),
+        ([1, 2], "holds 1"),
+        ([[1, 2, 3]], r"\[1, 2, 3\]"),
+        ([[1, 7]], "0..6"),
+        ([[4, 1]], "0..3"),
+    ],
 )
 def test_explicit_pairs_out_of_range_are_refused(layers: list[list[int]], complaint: str) -> None:
     with pytest.raises(ImpossibleError, match=complaint):
