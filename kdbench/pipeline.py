@@ -81,8 +81,7 @@ def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) 
         with context.timed("teacher"):
             store.obtain("teacher", plan.signatures("teacher")[0], partial(build_teacher, context))
         previous: Path | None = None
-        for name, signature in zip(cfg.stages, plan.signatures("stage"), strict=True):
-            key = str(name)
+        for key, signature in zip(map(str, cfg.stages), plan.signatures("stage"), strict=True):
             with context.timed(key):
                 previous = store.obtain("stage", signature, partial(build_stage, context, key, previous))
         finished = store.obtain("run", plan.signature, partial(build_record, context))
