@@ -1,12 +1,13 @@
 """What a training step of kdbench costs over a plain PyTorch loop with the same modules, batches and six losses.
 
-    python benchmarks/step_overhead.py [--rounds 7] [--steps 60] [--out step_overhead.json]
+    python benchmarks/step_overhead.py [--case l2_h128] [--out step_overhead.json]
 
 Both sides run in one process on one thread, in turns (plain, kdbench, kdbench, plain, ...), on the same batches with
 the same student, frozen teacher, fused AdamW and clipping; kdbench runs under its Lightning Trainer and reads its six
-losses every 25 steps, the plain loop adds them up and reads nothing. CPU time (`time.process_time`), so that neighbours
-on the machine matter little; the first steps of each turn are not counted. The two are first checked to have the same
-losses. Gates: at most 0.6 ms a step more for l1_h32 and l2_h128, at most 5 % more for l3_h384.
+losses every 25 steps, the plain loop adds them up and reads nothing. Each step is timed by itself and a turn counts as
+its median step, so that a neighbour's burst on the machine matters little; the first steps of each turn are not
+counted. The difference is the median over the rounds, with a bootstrap interval of 95 %. The two are first checked to
+have the same losses. Gates: at most 0.6 ms a step more for l1_h32 and l2_h128, at most 5 % more for l3_h384.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from scipy.stats import bootstrap
 from torch import Tensor
 from transformers import BertConfig
 
@@ -34,6 +38,7 @@ from kdbench.knowledge.attention import Attention
 from kdbench.knowledge.hidden import Hidden
 from kdbench.knowledge.label import Label
 from kdbench.knowledge.logits import Logits
+from kdbench.matching.pairing import Pairing
 from kdbench.matching.uniform import Uniform
 from kdbench.module.student import StudentModule
 from kdbench.module.training import Training
@@ -53,17 +58,19 @@ TRAINING = Training(1, None, 32, 1, 1.0, "grouped", 1, None, "last", 10**9, 25)
 
 @dataclass(frozen=True)
 class Case:
-    """Layers and width of student and teacher, and the tokens of each of the 32 rows."""
+    """Layers and width of student and teacher, the tokens of each of the 32 rows, and how much is measured."""
 
     student: tuple[int, int]
     teacher: tuple[int, int]
     length: int
+    rounds: int
+    steps: int
 
 
 CASES = {
-    "l1_h32": Case((1, 32), (1, 32), 8),  # next to no arithmetic: the overhead alone, hardly any noise
-    "l2_h128": Case((2, 128), (4, 128), 64),
-    "l3_h384": Case((3, 384), (6, 384), 64),
+    "l1_h32": Case((1, 32), (1, 32), 8, 15, 100),  # next to no arithmetic: the overhead alone, hardly any noise
+    "l2_h128": Case((2, 128), (4, 128), 64, 15, 40),
+    "l3_h384": Case((3, 384), (6, 384), 64, 7, 10),
 }
 
 
@@ -100,18 +107,19 @@ def six_terms(student: Encoder, teacher: Encoder) -> list[Term]:
     torch.manual_seed(1)
 
     def projected() -> ToTeacher | Identity:
-        return Identity(*widths, len(pairs)) if widths[0] == widths[1] else ToTeacher(*widths, len(pairs))
+        layers = [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
+        return Identity(*widths, *layers) if widths[0] == widths[1] else ToTeacher(*widths, *layers)
 
     if student.shape.heads == teacher.shape.heads:
-        sixth = Term("attention", Attention(), mse, pairs, Identity(0, 0, len(pairs)))
+        sixth = Term("attention", Attention(), mse, Pairing(pairs), Identity(0, 0, [], []))
     else:
-        sixth = Term("hidden_last", Hidden(False), mse, pairs[-1:], projected())
+        sixth = Term("hidden_last", Hidden(False), mse, Pairing(pairs[-1:]), projected())
     return [
         Term("label", Label(), cross_entropy),
         Term("soft", Logits(), partial(kl, temperature=2.0)),
         Term("logits", Logits(), mse),
-        Term("hidden", Hidden(False), mse, pairs, projected()),
-        Term("direction", Hidden(False), cosine, pairs, projected()),
+        Term("hidden", Hidden(False), mse, Pairing(pairs), projected()),
+        Term("direction", Hidden(False), cosine, Pairing(pairs), projected()),
         sixth,
     ]
 
@@ -143,16 +151,20 @@ class Plain:
         return [term(learned, target).mean() for term in self.terms]
 
     def seconds(self, data: list[Batch]) -> float:
-        """CPU seconds a step, without the first ones."""
-        start = 0.0
-        for step, batch in enumerate(data):
-            if step == WARM_UP:
-                start = time.process_time()
+        """Seconds of the median step."""
+        ends = []
+        for batch in data:
             sum(self.losses(batch)).backward()  # type: ignore[union-attr]
             torch.nn.utils.clip_grad_norm_(self.learned, 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad()
-        return (time.process_time() - start) / (len(data) - WARM_UP)
+            ends.append(time.perf_counter())
+        return median_step(ends)
+
+
+def median_step(ends: list[float]) -> float:
+    """From the moments at which steps ended to the seconds of the median one, without the warm-up."""
+    return statistics.median(later - earlier for earlier, later in pairwise(ends[WARM_UP - 1 :]))
 
 
 class Loader:
@@ -166,22 +178,17 @@ class Loader:
 
 
 class Clock(pl.Callback):
-    """CPU seconds between the end of the warm-up and that of the last step."""
+    """The moments at which steps ended."""
 
     def __init__(self) -> None:
-        self.start = self.end = 0.0
+        self.ends: list[float] = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
-        assert isinstance(pl_module, StudentModule)
-        # Reading the clock costs as much as the overhead that it is to measure: twice, not at every step.
-        if pl_module.done == WARM_UP:
-            self.start = time.process_time()
-        elif pl_module.done == pl_module.steps:
-            self.end = time.process_time()
+        self.ends.append(time.perf_counter())
 
 
 def engine_seconds(make: Callable[[], tuple[Encoder, Encoder, list[Term]]], data: list[Batch]) -> float:
-    """CPU seconds a step of kdbench's own module under its Trainer."""
+    """Seconds of the median step of kdbench's own module under its Trainer."""
     student, teacher, terms = make()
     module = StudentModule(student, teacher, terms, optimizer, partial(lr_schedule.linear), TRAINING, len(data))
     module.train()
@@ -191,7 +198,7 @@ def engine_seconds(make: Callable[[], tuple[Encoder, Encoder, list[Term]]], data
         enable_model_summary=False, enable_progress_bar=False, limit_val_batches=0, num_sanity_val_steps=0,
     )  # fmt: skip
     trainer.fit(module, train_dataloaders=Loader(data))
-    return (clock.end - clock.start) / (len(data) - WARM_UP)
+    return median_step(clock.ends)
 
 
 def check_equal(make: Callable[[], tuple[Encoder, Encoder, list[Term]]], data: list[Batch]) -> float:
@@ -209,7 +216,7 @@ def check_equal(make: Callable[[], tuple[Encoder, Encoder, list[Term]]], data: l
     return difference
 
 
-def measure(name: str, rounds: int, steps: int) -> dict[str, Any]:
+def measure(name: str) -> dict[str, Any]:
     case = CASES[name]
 
     def make() -> tuple[Encoder, Encoder, list[Term]]:
@@ -217,10 +224,10 @@ def measure(name: str, rounds: int, steps: int) -> dict[str, Any]:
         teacher.requires_grad_(False)
         return student, teacher, six_terms(student, teacher)
 
-    data = batches(steps + WARM_UP, case.length)
+    data = batches(case.steps + WARM_UP, case.length)
     difference = check_equal(make, data)
     plain, ours = [], []
-    for turn in range(rounds):
+    for turn in range(case.rounds):
         sides = [lambda: plain.append(Plain(*make()).seconds(data)), lambda: ours.append(engine_seconds(make, data))]
         for side in sides if turn % 2 == 0 else reversed(sides):
             side()
@@ -231,30 +238,34 @@ def measure(name: str, rounds: int, steps: int) -> dict[str, Any]:
         "plain_ms": 1000 * statistics.median(plain),
         "kdbench_ms": 1000 * statistics.median(ours),
         "more_ms": statistics.median(more),
-        "more_ms_range": [min(more), max(more)],
+        "more_ms_interval": interval(more),
         "ratio": statistics.median(ratio),
-        "ratio_range": [min(ratio), max(ratio)],
+        "ratio_interval": interval(ratio),
         "loss_difference": difference,
-        "rounds": rounds,
-        "steps": steps,
+        "rounds": case.rounds,
+        "steps": case.steps,
     }
+
+
+def interval(values: list[float]) -> list[float]:
+    """The 95 % bootstrap interval of the median."""
+    found = bootstrap((values,), np.median, method="percentile", n_resamples=5000, rng=np.random.default_rng(0))
+    return [float(found.confidence_interval.low), float(found.confidence_interval.high)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--case", choices=[*CASES, "all"], default="all")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     quiet_libraries()
     warnings.filterwarnings("ignore", module="pytorch_lightning.*")
-    rows = [measure(name, options.rounds, options.steps) for name in CASES if options.case in (name, "all")]
-    print("| student | plain loop, ms | kdbench, ms | more, ms (range) | ratio (range) |\n|---|---|---|---|---|")
+    rows = [measure(name) for name in CASES if options.case in (name, "all")]
+    print("| student | plain loop, ms | kdbench, ms | more, ms (95 %) | ratio (95 %) |\n|---|---|---|---|---|")
     for row in rows:
-        low, high = row["more_ms_range"]
-        least, most = row["ratio_range"]
+        low, high = row["more_ms_interval"]
+        least, most = row["ratio_interval"]
         print(
             f"| {row['case']} | {row['plain_ms']:.1f} | {row['kdbench_ms']:.1f} | {row['more_ms']:.2f} "
             f"({low:.2f} to {high:.2f}) | {row['ratio']:.3f} ({least:.3f} to {most:.3f}) |"

@@ -75,8 +75,12 @@ class Fitted(pl.LightningModule):
         parts = [batch] if self.settings.accumulate == 1 else batch.split(self.settings.accumulate)
         total: Tensor | None = None
         for part in parts:
-            losses = self.losses(part) * (len(part) / len(batch))
-            self.manual_backward(losses.sum())
+            losses = self.losses(part)
+            if part is not batch:
+                losses = losses * (len(part) / len(batch))
+            # Not `manual_backward`: its hooks cost as much as the rest together, and serve fp16 and DDP, which are
+            # not offered.
+            torch.autograd.backward(losses.sum())
             total = losses.detach() if total is None else total + losses.detach()
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._trained, self.settings.clip_norm)
