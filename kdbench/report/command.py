@@ -1,14 +1,22 @@
-"""The console front `kdbench-report`: run folders to tables, a figure and one self-contained HTML page."""
+"""The console front `kdbench-report`: run folders to tables, figures, answers and one self-contained HTML page."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kdbench.error import KdbenchError, shows_errors
 from kdbench.report.collect import Study, collect
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from kdbench.report.answer import Answers
+    from kdbench.report.table import Tables
+
+FIGURES = ("score", "gains", "effects", "pareto")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -28,11 +36,12 @@ def command(
         Path | None, typer.Option(help="The store, where it is not the one that FOLDER names.", show_default=False)
     ] = None,
 ) -> None:
-    """Tables, a figure and one HTML page of the runs in FOLDER.
+    """Tables, figures, the answer that the numbers give, and one HTML page of the runs in FOLDER.
 
-    Writes runs.csv, summary.csv, summary.md, score.svg, score.png and report.html, prints the summary, and the path of
-    the page as its last line. A result that should be there and is missing or damaged is listed in the report, and the
-    exit status is 1.
+    Writes report.html, summary.md, the tables runs.csv, summary.csv, gains.csv, comparisons.csv, effects.csv,
+    importance.csv and cells.csv, and the figures score, gains, effects and pareto as SVG and PNG (those with something
+    to draw). Prints the summary, the answer, and the path of the page as its last line. A result that should be there
+    and is missing or damaged is listed in the report, and the exit status is 1.
     """
     study = collect(folder, store)
     place = out or (Path("report") if study.is_store else folder / "report")
@@ -45,30 +54,65 @@ def command(
 
 
 def write_report(study: Study, out: Path, split: str | None = None) -> tuple[str, Path]:
-    """Write all files of the report into `out`; the Markdown text and the path of the page.
+    """Write all files of the report into `out`; the text for the console and the path of the page.
 
     Raises `KdbenchError` where nothing can be reported or `out` cannot be written.
     """
-    from kdbench.report.figure import inline_svg, score_figure, svg
+    from kdbench.report.answer import answers
+    from kdbench.report.drawing import inline_svg
+    from kdbench.report.guideline import guideline
+    from kdbench.report.markdown import markdown, short
     from kdbench.report.page import page
-    from kdbench.report.printed import markdown
     from kdbench.report.table import tables
 
     made = tables(study, split)
-    figure = score_figure(made)
-    summary = markdown(study, made)
+    answered = answers(made.runs, made.axes)
+    found = guideline(answered)
+    figures = _figures(made, answered)
+    inline = {name: inline_svg(figure, name) for name, figure in figures.items()}
+    frames = {"runs": made.runs, "summary": made.summary, "cells": answered.cells}
+    frames |= {name: getattr(answered, name) for name in ("gains", "comparisons", "effects", "importance")}
     path = out / "report.html"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        made.runs.to_csv(out / "runs.csv", index=False)
-        made.summary.to_csv(out / "summary.csv", index=False)
-        (out / "summary.md").write_text(summary, encoding="utf-8")
-        (out / "score.svg").write_text(svg(figure), encoding="utf-8")
-        figure.savefig(out / "score.png", dpi=200, facecolor="white")
-        path.write_text(page(study, made, inline_svg(figure)), encoding="utf-8")
+        for name, frame in frames.items():
+            frame.to_csv(out / f"{name}.csv", index=False)
+        (out / "summary.md").write_text(markdown(study, made, answered, found), encoding="utf-8")
+        _draw(out, figures)
+        path.write_text(page(study, made, answered, found, inline), encoding="utf-8")
     except OSError as error:
         raise KdbenchError(f"the report cannot be written to {out} ({error.strerror}); choose another --out") from error
-    return summary, path
+    return short(study, made, found), path
+
+
+def _figures(made: Tables, answered: Answers) -> dict[str, Figure]:
+    """The figures with something to draw, by the section of the page they stand in."""
+    from kdbench.report.effect_figure import effect_figure
+    from kdbench.report.figure import score_figure
+    from kdbench.report.gain_figure import gain_figure
+    from kdbench.report.pareto_figure import pareto_figure
+
+    drawn = {
+        "score": score_figure(made),
+        "gains": gain_figure(answered),
+        "effects": effect_figure(answered),
+        "pareto": pareto_figure(answered),
+    }
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _draw(out: Path, figures: dict[str, Figure]) -> None:
+    """The figures as files; one of an earlier report that has nothing to draw now is taken away."""
+    from kdbench.report.drawing import svg
+
+    for name in FIGURES:
+        vector, pixels = out / f"{name}.svg", out / f"{name}.png"
+        if name in figures:
+            vector.write_text(svg(figures[name]), encoding="utf-8")
+            figures[name].savefig(pixels, dpi=200, facecolor="white")
+        else:
+            vector.unlink(missing_ok=True)
+            pixels.unlink(missing_ok=True)
 
 
 def main() -> None:

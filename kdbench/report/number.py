@@ -37,3 +37,18 @@ def _significant(value: float, digits: int) -> str:
     # Rounding first: 9.96 in two digits is 10, which has one digit more before the point.
     rounded = float(f"{value:.{digits}g}")
     return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(rounded))))}f}"
+
+
+def points(share: float, decimals: int = 1) -> str:
+    """A difference of two shares in points, never `-0.0`: `1.2`, `-0.9`; empty for NaN."""
+    return "" if math.isnan(share) else f"{round(100 * share, decimals) + 0.0:.{decimals}f}"
+
+
+def point_decimals(difference: float) -> int:
+    """The decimals of a difference and its interval: 2 where one would round a difference that exists to nothing."""
+    return 2 if 0 < abs(difference) < 0.0005 else 1
+
+
+def probability(p: float) -> str:
+    """A p-value with three decimals, or `< 0.001`; empty for NaN."""
+    return "" if math.isnan(p) else "< 0.001" if p < 0.0005 else f"{p:.3f}"

@@ -12,16 +12,39 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from kdbench import __version__
+from kdbench.report.answer import Answers
 from kdbench.report.collect import Study
+from kdbench.report.column import Column
+from kdbench.report.guideline import Guideline
+from kdbench.report.markdown import REMARKS, SUPPORTED, UNDECIDED, supported_or_none
 from kdbench.report.number import percent, rough
-from kdbench.report.printed import Column, note, printed
+from kdbench.report.printed import note, printed
+from kdbench.report.printed_answer import Section, sections
 from kdbench.report.table import Tables, tells_task
 
 TEMPLATE = "page.html.j2"
+CAPTIONS = {
+    "gains": "Each cell's gain over its control, the line at 0: mean over all matched pairs with its 95 % interval.",
+    "effects": "Each level against the other levels of its axis: mean over all matched blocks with its 95 % interval.",
+    "pareto": "Numbers and the line: cells that no other beats at the same cost or less. Dashed: the teacher.",
+}
 
 
-def page(study: Study, tables: Tables, figure: str, made: datetime | None = None) -> str:
-    """The HTML text. `figure` is an SVG element of ours (not escaped); `made` is the date shown, by default now."""
+def page(
+    study: Study,
+    tables: Tables,
+    answers: Answers,
+    found: Guideline,
+    figures: Mapping[str, str],
+    made: datetime | None = None,
+) -> str:
+    """The HTML text.
+
+    Args:
+        study, tables, answers, found: what the report tells.
+        figures: SVG elements of ours (not escaped) by the section they stand in: `score`, `gains`, `effects`, `pareto`.
+        made: the date shown, by default now.
+    """
     source = files("kdbench.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     records = [job.record or {} for job in study.runs]
@@ -33,7 +56,9 @@ def page(study: Study, tables: Tables, figure: str, made: datetime | None = None
         rows=_rows(columns),
         roles=list(tables.summary["role"]),
         note=note(tables),
-        figure=Markup(figure),
+        answer={SUPPORTED: supported_or_none(found), UNDECIDED: found.undecided, REMARKS: found.remarks},
+        sections=[_shown(section, figures) for section in sections(answers)],
+        figure=Markup(figures["score"]),
         constant=tables.constant,
         run_columns=(run_columns := _run_columns(tables)),
         runs=_rows(run_columns),
@@ -53,6 +78,21 @@ def versions(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         if record.get("git"):
             found.setdefault("git commit", {})[str(record["git"])] = None
     return {name: ", ".join(values) for name, values in sorted(found.items())}
+
+
+def _shown(section: Section, figures: Mapping[str, str]) -> dict[str, Any]:
+    """A section in the template's words: columns and rows of its two tables, its figure and its note."""
+    return {
+        "title": section.title,
+        "note": section.note,
+        "figure": Markup(figures[section.name]) if section.name in figures else None,
+        "caption": CAPTIONS.get(section.name),
+        "tables": [
+            (columns, _rows(columns), each)
+            for columns, each in ((section.columns, False), (section.each_task, True))
+            if columns
+        ],
+    }
 
 
 def _rows(columns: Sequence[Column]) -> list[list[tuple[str, str, bool]]]:

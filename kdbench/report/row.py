@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kdbench.report.collect import Job
+from kdbench.report.control import CONTROL, METHOD, read_by_control
 
 Value = float | int | str | None
 NOT_TRAINING = ("data", "teacher", "evaluate", "cost")  # phases that are no stage of the student
@@ -24,9 +25,12 @@ def axis_names(jobs: Iterable[Job]) -> list[str]:
 def axis_value(job: Job, name: str) -> str:
     """What the job chose on an axis: as the sweep says, else as the record's axes or its config say, else empty.
 
-    Two sweeps can share a run, and a record knows only the axes of the sweep that computed it.
+    Two sweeps can share a run, and a record knows only the axes of the sweep that computed it. A control has no value
+    on the axes that describe the terms of the others, whatever its configuration holds there.
     """
     record = job.record or {}
+    if not read_by_control(name) and axis_value(job, METHOD) == CONTROL:
+        return ""
     if name in job.axes:
         return job.axes[name]
     if name in (record.get("axes") or {}):

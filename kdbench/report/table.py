@@ -10,6 +10,7 @@ import pandas as pd
 
 from kdbench.error import KdbenchError
 from kdbench.report.collect import Study
+from kdbench.report.control import is_control
 from kdbench.report.row import Value, axis_names, metric_names, run_row, teacher_row
 
 TEXTS = ("task", "score_name", "teacher_signature", "signature")
@@ -35,7 +36,8 @@ class Tables:
 
     `axes` are the axis columns without the seed, `varying` those with more than one value, `constant` the others with
     their value. `metrics` are the metrics of the score's split. `runs` has one row a run; `summary` one row a cell
-    (role student) and one a task's teacher (role teacher), best first, the teacher on top of its task.
+    (role student, or control for one without distillation beside others) and one a task's teacher (role teacher), best
+    first, the teacher on top of its task.
     """
 
     runs: pd.DataFrame
@@ -94,15 +96,20 @@ def _summary(
     runs: pd.DataFrame, teachers: Sequence[dict[str, Any]], axes: Sequence[str], metrics: Sequence[str]
 ) -> pd.DataFrame:
     """Mean and sample standard deviation (n - 1; blank for one run) by role, task and cell."""
-    rows = [{"role": "student"} | row for row in _records(runs)]
+    controls = is_control(runs)
+    rows = [
+        {"role": "control" if control else "student"} | row
+        for row, control in zip(_records(runs), controls, strict=True)
+    ]
     rows += [{"role": "teacher"} | row for row in teachers]
     groups = pd.DataFrame(rows).groupby(["role", "task", "score_name", *axes], dropna=False, sort=False)
     columns: dict[str, Any] = {"n": groups.size()}
     for name in ("score", *metrics, "kept"):
         columns[f"{name}_mean"], columns[f"{name}_sd"] = groups[name].mean(), groups[name].std(ddof=1)
     summary = pd.DataFrame(columns | {name: groups[name].mean() for name in COSTS}).reset_index()
-    order = ["task", "role", "score_mean"]
-    return summary.sort_values(order, ascending=[True, False, False], kind="stable").reset_index(drop=True)
+    order = summary.assign(first=summary["role"] == "teacher")
+    order = order.sort_values(["task", "first", "score_mean"], ascending=[True, False, False], kind="stable")
+    return order.drop(columns="first").reset_index(drop=True)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,17 +1,21 @@
-"""Synthetic studies: records with known means, written as a store and a sweep's folder; no training."""
+"""Synthetic studies: records with known means as a store and a sweep's folder, and tidy tables of runs; no training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from kdbench.json_file import write_json
 
 Record = dict[str, Any]
 TEACHER_PARAMETERS = {"total": 22_000_000, "embeddings": 12_000_000, "encoder": 10_000_000}
+CONTROL_LACKS = ("knowledge", "matching", "projection")
 STUDENT_PARAMETERS = {"total": 11_000_000, "embeddings": 6_000_000, "encoder": 5_000_000}
 
 
@@ -107,3 +111,33 @@ def records(make_record: Callable[..., Record]) -> list[Record]:
                 teacher = dict.fromkeys(metrics, reference)
                 made.append(make_record(f"{len(made):016x}", axes, values, teacher, task))
     return made
+
+
+@pytest.fixture
+def make_runs() -> Callable[..., pd.DataFrame]:
+    """The tidy table of a full grid; with `control`, the matched control of every cell stands in it too."""
+
+    def make(
+        axes: Mapping[str, Sequence[str]],
+        score: Callable[[Mapping[str, Any]], float],
+        tasks: Sequence[str] = ("glue/rte", "glue/sst2"),
+        seeds: Sequence[int] = (1, 2, 3),
+        noise: float = 0.0,
+        control: bool = False,
+        generator: int = 0,
+    ) -> pd.DataFrame:
+        draws = np.random.default_rng(generator)
+        shared = {name: values for name, values in axes.items() if name not in CONTROL_LACKS}
+        grids = [({"method": "unified"}, axes)]
+        if control:
+            grids.append(({"method": "label"} | {name: "" for name in axes if name in CONTROL_LACKS}, shared))
+        rows = []
+        for fixed, grid in grids:
+            for task, seed, *values in product(tasks, seeds, *grid.values()):
+                row: dict[str, Any] = {"task": task, "data": task, "seed": seed, **fixed}
+                row |= dict(zip(grid, values, strict=True))
+                row |= {"parameters_total": 1e7, "parameters_encoder": 5e6, "flops": 1e9, "latency_ms_batch_1": 4.0}
+                rows.append(row | {"score": score(row) + noise * draws.normal(), "teacher_score": 0.9})
+        return pd.DataFrame(rows)
+
+    return make

@@ -17,7 +17,10 @@ from kdbench.report.command import app
 
 Record = dict[str, Any]
 WriteSweep = Callable[..., Path]
-FILES = {"runs.csv", "summary.csv", "summary.md", "score.svg", "score.png", "report.html"}
+TABLES = ("runs", "summary", "cells", "gains", "comparisons", "effects", "importance")
+FIGURES = ("score", "effects", "pareto")
+FILES = {"summary.md", "report.html", *(f"{name}.csv" for name in TABLES)}
+FILES |= {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")}
 
 
 def report(*arguments: str | Path) -> Result:
@@ -41,7 +44,9 @@ def test_a_report_of_a_sweep(records: list[Record], write_sweep: WriteSweep) -> 
     runs = pd.read_csv(folder / "report" / "runs.csv", dtype={"signature": str})
     assert list(runs["signature"]) == [record["signature"] for record in records]
     assert runs["bytes"].dtype == "int64" and set(runs["method"]) == {"unified"}
-    assert (folder / "report" / "summary.md").read_text(encoding="utf-8") in result.stdout
+    summary = (folder / "report" / "summary.md").read_text(encoding="utf-8")
+    answer = summary[: summary.index("## Gain over the control")]
+    assert "## Answer" in answer and result.stdout.startswith(answer) and len(result.stdout) < len(summary)
     assert report(folder, "--out", folder / "report").stdout == result.stdout  # again, over the first
 
 
@@ -103,3 +108,13 @@ def test_help_needs_no_heavy_library() -> None:
     heavy = ("pandas", "matplotlib", "numpy", "jinja2", "torch")
     code = f"import kdbench.report.command, sys; sys.exit(any(name in sys.modules for name in {heavy!r}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_figure_of_an_earlier_report_does_not_stay(records: list[Record], write_sweep: WriteSweep) -> None:
+    folder = write_sweep(records)
+    out = folder / "report"
+    out.mkdir()
+    for kind in ("svg", "png"):
+        (out / f"gains.{kind}").touch()  # of when there were controls
+    assert report(folder).exit_code == 0
+    assert {path.name for path in out.iterdir()} == FILES

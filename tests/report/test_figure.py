@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from kdbench.report.collect import collect
-from kdbench.report.figure import FAINT, INK, colour_axis, inline_svg, score_figure, svg
+from kdbench.report.drawing import FAINT, INK, PAPER, inline_svg, svg
+from kdbench.report.figure import colour_axis, score_figure
 from kdbench.report.table import Tables, tables
 
 Record = dict[str, Any]
@@ -89,7 +91,26 @@ def test_the_same_numbers_make_the_same_file(made: Tables) -> None:
 
 
 def test_the_inline_figure_takes_the_colours_of_the_page(made: Tables) -> None:
-    text = inline_svg(score_figure(made))
+    text = inline_svg(score_figure(made), "score")
     root = xml.etree.ElementTree.fromstring(text)
     assert root.tag.endswith("svg") and "viewBox" in root.attrib and "width" not in root.attrib
-    assert "currentColor" in text and INK not in text and FAINT not in text
+    assert "currentColor" in text and INK not in text and FAINT not in text and PAPER not in text
+
+
+def test_two_figures_of_a_page_share_no_id(made: Tables) -> None:
+    found = []
+    for name in ("one", "other"):
+        text = inline_svg(score_figure(made), name)
+        ids = set(re.findall(r'\bid="([^"]+)"', text))
+        used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+        assert used and used <= ids
+        found.append(ids)
+    assert not found[0] & found[1]
+
+
+def test_blank_is_no_level_to_colour_by(make_record: MakeRecord, write_sweep: WriteSweep) -> None:
+    made_records = []
+    for number, (method, projection) in enumerate((("label", ""), ("unified", "a"), ("unified", "b"), ("kd", ""))):
+        axes = {"projection": projection, "method": method}
+        made_records.append(make_record(f"{number:016x}", axes, {"validation/f1": 0.5}, None))
+    assert colour_axis(tables(collect(write_sweep(made_records)))) == "method"

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from kdbench.report.number import millions, percent, percent_decimals, rough
+from kdbench.report.number import millions, percent, percent_decimals, point_decimals, points, probability, rough
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,20 @@ def test_rough(value: float, text: str) -> None:
 )
 def test_millions(count: float, text: str) -> None:
     assert millions(count) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "decimals", "text"), [(0.0124, 1, "1.2"), (-0.0004, 1, "0.0"), (-0.0004, 2, "-0.04"), (math.nan, 1, "")]
+)
+def test_points(share: float, decimals: int, text: str) -> None:
+    assert points(share, decimals) == text
+
+
+@pytest.mark.parametrize(("difference", "decimals"), [(0.012, 1), (0.0005, 1), (-0.0004, 2), (0.0, 1)])
+def test_a_difference_that_exists_is_not_rounded_to_nothing(difference: float, decimals: int) -> None:
+    assert point_decimals(difference) == decimals
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.0412, "0.041"), (0.0001, "< 0.001"), (1.0, "1.000"), (math.nan, "")])
+def test_probability(p: float, text: str) -> None:
+    assert probability(p) == text

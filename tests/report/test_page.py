@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
+from kdbench.report.answer import answers
 from kdbench.report.collect import collect
-from kdbench.report.figure import inline_svg, score_figure
+from kdbench.report.drawing import inline_svg
+from kdbench.report.figure import score_figure
+from kdbench.report.gain_figure import gain_figure
+from kdbench.report.guideline import guideline
 from kdbench.report.page import page, versions
 from kdbench.report.printed import printed
 from kdbench.report.table import tables
@@ -31,6 +35,7 @@ class Page(HTMLParser):
         self.addresses: list[str] = []
         self.rows: list[list[str]] = []
         self.ids: list[str] = []
+        self.figures = 0
         self.feed(text)
         self.close()
         assert self.open == []
@@ -42,6 +47,8 @@ class Page(HTMLParser):
             self.rows.append([])
         elif tag in ("td", "th"):
             self.rows[-1].append("")
+        if tag == "svg":
+            self.figures += 1
         for name, value in attrs:
             if name in ("src", "href", "xlink:href", "srcset", "data", "action"):
                 self.addresses.append(value or "")
@@ -64,7 +71,12 @@ class Page(HTMLParser):
 def build(folder: Path) -> str:
     study = collect(folder)
     made = tables(study)
-    return page(study, made, inline_svg(score_figure(made)), datetime(2026, 11, 21, 8, 30, tzinfo=UTC))
+    answered = answers(made.runs, made.axes)
+    figures = {"score": inline_svg(score_figure(made), "score")}
+    if (gained := gain_figure(answered)) is not None:
+        figures["gains"] = inline_svg(gained, "gains")
+    date = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
+    return page(study, made, answered, guideline(answered), figures, date)
 
 
 def test_the_page_holds_every_cell_and_run(records: list[Record], write_sweep: WriteSweep) -> None:
@@ -126,3 +138,20 @@ def test_all_versions_are_told() -> None:
 @pytest.mark.parametrize("condition", ["prefers-color-scheme: dark", 'name="viewport"', "max-width"])
 def test_the_page_suits_night_and_phone(records: list[Record], write_sweep: WriteSweep, condition: str) -> None:
     assert condition in build(write_sweep(records[:1]))
+
+
+def test_the_answer_stands_in_the_page(records: list[Record], write_sweep: WriteSweep) -> None:
+    for record in records:
+        record["axes"]["method"] = "label" if record["axes"]["knowledge"] == "label" else "unified"
+    text = build(write_sweep(records))
+    parsed = Page(text)
+    said = " ".join("".join(parsed.texts).split())
+    for title in ("Answer", "What they leave undecided", "Gain over the control", "Each task by itself"):
+        assert title in said
+    assert "No gain or loss of method=unified against its control could be shown: 10.0 points" in said
+    assert len(parsed.ids) == len(set(parsed.ids)) and parsed.figures == 2
+
+
+def test_a_section_without_a_table_says_why(records: list[Record], write_sweep: WriteSweep) -> None:
+    said = "".join(Page(build(write_sweep(records[:1]))).texts)
+    assert "No run has a matched control" in said and "there is nothing to compare" in said

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from kdbench.report.collect import collect
-from kdbench.report.printed import Column, markdown, markdown_table, printed
+from kdbench.report.column import Column, markdown_table
+from kdbench.report.printed import note, printed
 from kdbench.report.table import tables
 
 Record = dict[str, Any]
@@ -54,15 +55,7 @@ def test_a_pipe_in_a_value_stays_in_its_cell() -> None:
     assert [len(cells(line)) for line in table.splitlines()] == [2, 2, 2]
 
 
-def test_constants_and_jobs_without_a_result_are_said(records: list[Record], write_sweep: WriteSweep) -> None:
-    failed = {"signature": None, "overrides": ["seed=3"], "axes": {}, "status": "failed", "reason": "the loss is NaN"}
-    study = collect(write_sweep(records, [failed]))
-    text = markdown(study, tables(study))
-    assert text.startswith("# which-knowledge\n\nConstant: method = unified.\n")
-    assert "- failed: `seed=3`: the loss is NaN" in text and "(1 of 9)" in text
-
-
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_the_note_says_the_split(records: list[Record], write_sweep: WriteSweep, split: str) -> None:
     study = collect(write_sweep(records[:4]))
-    assert f"Scores on {split}:" in markdown(study, tables(study, split))
+    assert f"Scores on {split}:" in note(tables(study, split))
