@@ -13,7 +13,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from kdbench.config import plain
-from kdbench.error import KdbenchError
 from kdbench.plan import RunPlan, plan_run
 from kdbench.store import Store, read_json
 
@@ -36,34 +35,36 @@ def run(cfg: DictConfig, folder: Path | None = None, plan: RunPlan | None = None
     Raises:
         KdbenchError: a user's mistake, or an artefact that is damaged.
     """
-    store = Store(cfg.paths.store)
-    plan = plan or plan_run(cfg, store)
+    return answer(cfg, plan or plan_run(cfg, Store(cfg.paths.store)), folder)[0]
+
+
+def answer(cfg: DictConfig, plan: RunPlan, folder: Path | None = None) -> tuple[Record, bool]:
+    """As `run`, and whether the run's end was computed here: another process may have come first since the plan."""
+    store, computed = Store(cfg.paths.store), False
     if not plan.finished:
         try:
-            _compute(cfg, plan, store, folder)
+            computed = _compute(cfg, plan, store, folder)
         except Exception as error:
             _blame_damage(plan, store, error)
             raise
     record = read_json(store.obtain("run", plan.signature, _never) / "record.json")
     assert isinstance(record, dict)
-    return record
+    return record, computed
 
 
 def _blame_damage(plan: RunPlan, store: Store, error: Exception) -> None:
     """Say that an artefact is damaged, where its changed content and not its size has let a run fail."""
     for step in plan.steps:
         if store.has(step.kind, step.signature) and (damage := store.damage(step.kind, step.signature, hashed=True)):
-            raise KdbenchError(
-                f"the {step.kind} {step.signature} in the store {store.root} is damaged ({damage}): run "
-                "`kdbench-store prune --damaged` and repeat the command, which computes it again"
-            ) from error
+            raise store.damaged(step.kind, step.signature, damage) from error
 
 
 def _never(folder: Path) -> None:
     raise AssertionError("the record was there a moment ago")
 
 
-def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) -> None:
+def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) -> bool:
+    """Make what the store lacks; whether the record is of this call."""
     from kdbench.context import Context
     from kdbench.data.tokenised import tokenised
     from kdbench.logger import loggers
@@ -84,5 +85,12 @@ def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) 
         for key, signature in zip(map(str, cfg.stages), plan.signatures("stage"), strict=True):
             with context.timed(key):
                 previous = store.obtain("stage", signature, partial(build_stage, context, key, previous))
-        finished = store.obtain("run", plan.signature, partial(build_record, context))
+        built: list[Path] = []
+
+        def build(unfinished: Path) -> None:
+            build_record(context, unfinished)
+            built.append(unfinished)
+
+        finished = store.obtain("run", plan.signature, build)
         trackers.finish(read_json(finished / "record.json")["metrics"])
+    return bool(built)

@@ -60,9 +60,11 @@ def plan_run(cfg: DictConfig, store: Store) -> RunPlan:
     """Check a completed configuration and name every artefact it needs.
 
     Raises:
-        ImpossibleError, KdbenchError: as `kdbench.check.check`; also data that are not there.
+        ImpossibleError, KdbenchError: as `kdbench.check.check`; also data or a beginning that are not there.
     """
     checked = check(cfg)
+    initialization: Initialization = instantiate(cfg.initialization)
+    initialization.check_store(store)
     root = Path(cfg.paths.data).expanduser()
     task, folder = checked.task, checked.teacher_folder
     data = data_signature(plain(cfg.data), root, folder, store.fingerprints)

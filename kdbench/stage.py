@@ -19,20 +19,13 @@ from kdbench.module import guards
 from kdbench.module.fit import Fit, fit
 from kdbench.module.student import StudentModule
 from kdbench.module.training import BatchStream, Training
-from kdbench.store import Store, read_json, write_json
+from kdbench.store import write_json
 from kdbench.teacher import load_teacher, seed_everything, teacher_record
 from kdbench.terms import build_terms
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = "student.safetensors"
-
-
-def stage_of(store: Store, signature: str) -> Path | None:
-    """The folder of a finished stage, by its signature or by that of a run, which means its last stage."""
-    if store.has("run", signature):
-        signature = read_json(store.path("run", signature) / "record.json")["stages"][-1]
-    return store.path("stage", signature) if store.has("stage", signature) else None
 
 
 def build_student(cfg: DictConfig, task: Task, tokenizer: Any) -> Model:
@@ -85,6 +78,7 @@ def build_stage(context: Context, name: str, previous: Path | None, folder: Path
         instantiate(cfg.lr_schedule),
         training,
         steps,
+        training.steps_per_epoch(len(rows)),
     )
     stream = BatchStream(rows, training, cfg.seed, context.tokenizer.pad_token_id)
     _before(context, module, stream)

@@ -72,11 +72,15 @@ class Store:
                     if not folder.exists():
                         self._build(kind, signature, build)
         if (damage := self.damage(kind, signature)) is not None:
-            raise KdbenchError(
-                f"the {kind} {signature} in the store {self.root} is damaged ({damage}): "
-                "run `kdbench-store prune --damaged` and repeat the command, which computes it again"
-            )
+            raise self.damaged(kind, signature, damage)
         return folder
+
+    def damaged(self, kind: str, signature: str, damage: str) -> KdbenchError:
+        """The refusal of an artefact that a command needs; `damage` as the method of that name says it."""
+        return KdbenchError(
+            f"the {kind} {signature} in the store {self.root} is damaged ({damage}): "
+            "run `kdbench-store prune --damaged` and repeat the command, which computes it again"
+        )
 
     def artefacts(self, kind: str | None = None) -> list[Artefact]:
         """Every artefact, whole or not, in the order of kind and signature (contents are not hashed)."""

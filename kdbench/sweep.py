@@ -25,10 +25,11 @@ class SweepError(KdbenchError, CompactHydraException):
 
 @dataclass
 class Job:
-    """One cell of a sweep. Cells with the same signature are one run: the first of them has the number.
+    """One cell of a sweep, or a control. Those with the same signature are one run: the first of them has the number.
 
     `number` is Hydra's, and the name of the job's folder; None where nothing is to be launched. `label` is the part of
-    the overrides that tells the job from the others.
+    the overrides that tells the job from the others. `control` says that the run is the control of some cell (which a
+    cell of the grid can be too), `matched` is the signature of a cell's own control.
     """
 
     overrides: tuple[str, ...]
@@ -39,6 +40,8 @@ class Job:
     axes: dict[str, str] = field(default_factory=dict)
     number: int | None = None
     score: float | None = None
+    control: bool = False
+    matched: str | None = None
 
 
 def reason_of(error: BaseException) -> str:
@@ -81,7 +84,7 @@ def describe(jobs: Sequence[Job], steps: Iterable[Step], idle: Iterable[str] = (
     parts = [f"{counted['planned']} to run", f"{counted['reused']} in the store already"]
     parts += [f"{again} the same run as another"] if again else []
     parts += [f"{cells[status]} {status}" for status in NO_RUN if cells[status]]
-    lines = [f"{_count(len(jobs), 'cell')}: {', '.join(parts)}"]
+    lines = [f"{_count(len(jobs), 'cell')}{_controls(jobs)}: {', '.join(parts)}"]
     missing = {(step.kind, step.signature): step.label for step in steps if not step.done}
     for kind, words in TO_MAKE.items():
         labels = [label for (other, _), label in missing.items() if other == kind]
@@ -127,6 +130,11 @@ def failure(jobs: Sequence[Job]) -> str | None:
     return f"{share} failed ({reasons}): the same command runs only what is missing"
 
 
+def _controls(jobs: Sequence[Job]) -> str:
+    number = len({job.signature or job.label for job in jobs if job.control})
+    return f", {_count(number, 'control')} among them" if number else ""
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
@@ -155,5 +163,6 @@ def _cells(jobs: Sequence[Job]) -> list[str]:
             continue
         seen = first.setdefault(job.signature, job) if job.status != "excluded" else job
         words = {"planned": "to run", "reused": "in the store", "excluded": "excluded"}[job.status]
-        lines.append(f"  {f'same as {seen.label}' if seen is not job else words}: {job.label}")
+        whose = " (control)" if job.control else ""
+        lines.append(f"  {f'same as {seen.label}' if seen is not job else words}: {job.label}{whose}")
     return lines

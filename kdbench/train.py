@@ -43,8 +43,8 @@ def job(cfg: DictConfig) -> Outcome:
         signature = plan.signature
         if completed.plan:
             _show(plan)
-            return Outcome(_ending(plan), signature, None)
-        return Outcome(_ending(plan), signature, _run(completed, plan))
+            return Outcome("reused" if plan.finished else "finished", signature, None)
+        return _run(completed, plan)
     except KdbenchError as error:
         return Outcome("failed", signature, None, reason_of(error))
     except Exception as error:
@@ -77,25 +77,22 @@ def _show(plan: RunPlan) -> None:
         log.info("%-8s %s  %s  (%s)", step.kind, step.signature, state, step.label)
 
 
-def _run(completed: DictConfig, plan: RunPlan) -> float:
-    """The run's score, computed if it is not in the store; `run.json` in the job's folder points to the run."""
+def _run(completed: DictConfig, plan: RunPlan) -> Outcome:
+    """The run's end, computed if it is not in the store; `run.json` in the job's folder points to the run."""
     from hydra.core.hydra_config import HydraConfig
 
-    from kdbench.pipeline import run
+    from kdbench.pipeline import answer
     from kdbench.store import Store, write_json
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     store = str(Store(completed.paths.store).root)
     write_json(folder / "run.json", {"store": store, "signature": plan.signature, "axes": dict(completed.axes)})
-    record = run(completed, folder, plan)
+    record, computed = answer(completed, plan, folder)
+    ending: Literal["finished", "reused"] = "finished" if computed else "reused"
     name = record["score"]
     score, teacher = float(record["metrics"][name]), record["teacher"]["metrics"].get(name)
-    log.info("%s: %s = %.4f (teacher %.4f), run %s", _ending(plan), name, score, teacher, plan.signature)
-    return score
-
-
-def _ending(plan: RunPlan) -> Literal["reused", "finished"]:
-    return "reused" if plan.finished else "finished"
+    log.info("%s: %s = %.4f (teacher %.4f), run %s", ending, name, score, teacher, plan.signature)
+    return Outcome(ending, plan.signature, score)
 
 
 @shows_errors
@@ -114,6 +111,8 @@ def main() -> None:
     logging.raiseExceptions = False  # a log file on a full disk must not print a trace for each of its lines
     try:
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")(kdbench)()
+    except KdbenchError:  # a sweep's, which is one of Hydra's too
+        raise
     except Exception as error:
         reason = sentence(error) if of_composition(error) else _unwritable(error)
         if reason is None or full_errors == "1":

@@ -19,6 +19,7 @@ class PlanSweeperConf:
     params: dict[str, str] | None = None
     zip: list[list[str]] = field(default_factory=list)
     exclude: list[dict[str, Any]] = field(default_factory=list)
+    control: list[str] = field(default_factory=list)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="kdbench", node=PlanSweeperConf, provider="kdbench")

@@ -7,7 +7,7 @@ sweep.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from kdbench.grid import Cell, Grid
-    from kdbench.plan import Step
-    from kdbench.store import Store
     from kdbench.sweep import Job
 
 log = logging.getLogger(__name__)
@@ -36,6 +34,13 @@ class PlanSweeper(Sweeper):
         params: sweep overrides by key, as in Hydra's basic sweeper. The command line wins over them.
         zip: lists of keys whose values move together.
         exclude: mappings of a key to a value, or to several; a cell that equals all entries of one is left out.
+        control: overrides that make a cell its control, such as `[method=label]`; empty: no controls. Every cell that
+            can run gets beside it the same overrides without those that say what is taught (knowledge, matching,
+            projection, objective, and whatever is set below the terms of a stage) and with these in place: the same
+            student, initialization, data, steps and seed (of a method with several stages: the steps of one). A control
+            is a job like any other, planned after the cells, once for all cells that share it; a cell that is the very
+            run serves as one. In sweep.json a control has `control: true`, and a cell its control's signature under
+            `matched`. On the command line: `hydra.sweeper.control=["method=label"]`, in quotes for the shell.
     """
 
     def __init__(
@@ -44,11 +49,13 @@ class PlanSweeper(Sweeper):
         params: Mapping[str, str] | None = None,
         zip: Sequence[Sequence[str]] = (),
         exclude: Sequence[Mapping[str, Any]] = (),
+        control: Sequence[str] = (),
     ) -> None:
         self.max_batch_size = max_batch_size
         self.params = params or {}
         self.zip = zip
         self.exclude = exclude
+        self.control = control
         self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -81,15 +88,18 @@ class PlanSweeper(Sweeper):
     def _sweep(self, arguments: list[str]) -> list[Job]:
         import typer
 
+        from kdbench.control import replacements
         from kdbench.error import KdbenchError
         from kdbench.sweep import describe, failure, number_jobs, summary
         from kdbench.sweep_folder import claim, read_jobs, write_sweep
+        from kdbench.sweep_plan import plan_sweep
 
         grid = self._grid(arguments)
+        put = replacements(self.control, self.hydra_context.config_loader)
         log.info("Composing and checking %d cells", len(grid.cells))
-        jobs, steps, store = self._plan(grid)
-        only_plan = bool(self.config.get("plan", False))
-        typer.echo(describe(jobs, steps, grid.idle, every_cell=only_plan))
+        plan = plan_sweep(grid, put, self._compose)
+        jobs, only_plan = plan.jobs, bool(self.config.get("plan", False))
+        typer.echo(describe(jobs, plan.steps, grid.idle, every_cell=only_plan))
         if all(job.status in ("impossible", "excluded") for job in jobs):
             reason = next(job.reason for job in jobs if job.status == "impossible")
             raise KdbenchError(f"none of the {len(jobs)} cells of this sweep can run; the first because {reason}")
@@ -99,7 +109,7 @@ class PlanSweeper(Sweeper):
         folder, lock = claim(Path(self.config.hydra.sweep.dir))
         try:
             OmegaConf.save(self.config, folder / "multirun.yaml")
-            write_sweep(folder, folder.name, store.root, jobs)
+            write_sweep(folder, folder.name, plan.store.root, jobs)
             if to_run:
                 self._launch(to_run, folder)
             jobs = read_jobs(folder)
@@ -116,37 +126,6 @@ class PlanSweeper(Sweeper):
         loader = self.hydra_context.config_loader
         params = parse([f"{key}={value}" for key, value in self.params.items()], loader)
         return grid(merge(params, parse(arguments, loader)), self.zip, self.exclude)
-
-    def _plan(self, grid: Grid) -> tuple[list[Job], list[Step], Store]:
-        """Compose and check every cell: the jobs, the steps of the runs to be computed, and the store of them all."""
-        from kdbench.config import unused_axes
-        from kdbench.error import KdbenchError
-        from kdbench.store import Store
-        from kdbench.sweep import Job
-
-        jobs: list[Job] = []
-        steps: list[Step] = []
-        unread: list[str | None] = []
-        store: Store | None = None
-        for cell in grid.cells:
-            cfg = self._compose(cell)
-            unread.append(unused_axes(cfg, cell.overrides))
-            here = Store(cfg.paths.store)
-            store = store or here
-            if here.root != store.root:
-                raise KdbenchError(
-                    f"paths.store differs between the cells of this sweep ({store.root} and {here.root}): a sweep has "
-                    "one store, so give it one value"
-                )
-            job, needed = _plan_cell(cell, cfg, store)
-            _same_run(job, jobs)
-            steps += needed if job.status == "planned" else []
-            jobs.append(job)
-        if None not in unread:  # an axis that only some methods of a sweep read is none of the user's mistakes
-            raise KdbenchError(unread[0])
-        jobs += [Job(cell.overrides, cell.label, "excluded") for cell in grid.excluded]
-        assert store is not None  # a grid has at least one cell
-        return jobs, steps, store
 
     def _compose(self, cell: Cell) -> DictConfig:
         """The cell's configuration, as the launcher will compose it once more."""
@@ -198,29 +177,3 @@ class PlanSweeper(Sweeper):
         for number in sorted(planned(folder) & {job.number for job in batch}):
             typer.echo(enter(folder, number, "failed", reason, None))
         return True
-
-
-def _plan_cell(cell: Cell, cfg: DictConfig, store: Store) -> tuple[Job, list[Step]]:
-    from kdbench.config import complete
-    from kdbench.error import ImpossibleError
-    from kdbench.plan import plan_run
-    from kdbench.sweep import Job
-
-    job = Job(cell.overrides, cell.label)
-    try:
-        completed = complete(cfg)
-        job.axes = {str(key): str(value) for key, value in completed.get("axes", {}).items()}
-        plan = plan_run(completed, store)
-    except ImpossibleError as error:
-        job.status, job.reason = "impossible", str(error)
-        return job, []
-    job.status, job.signature = "reused" if plan.finished else "planned", plan.signature
-    return job, list(plan.steps)
-
-
-def _same_run(job: Job, others: Iterable[Job]) -> None:
-    """Say of a cell that an earlier one is the same run."""
-    for other in others:
-        if job.signature is not None and other.signature == job.signature:
-            job.reason = f"the same run as {other.label}"
-            return

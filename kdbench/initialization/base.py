@@ -27,6 +27,14 @@ class Initialization(ABC):
         """
         return None
 
+    def check_store(self, store: Store) -> None:
+        """Refuse a beginning that the store should hold and does not.
+
+        Raises:
+            KdbenchError: one sentence with the way out.
+        """
+        return None
+
     def content(self) -> dict[str, object]:
         """What else determines the weights: fingerprints of files and signatures, for the stage's signature."""
         return {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.initialization.base import Initialization
 from kdbench.model import Model
-from kdbench.store import Store
+from kdbench.store import Store, read_json
 
 VERSION = 1
 
@@ -23,21 +25,28 @@ class Checkpoint(Initialization):
     def content(self) -> dict[str, object]:
         return {"checkpoint": self.signature}
 
+    def check_store(self, store: Store) -> None:
+        self._stage(store)
+
     def initialize(self, student: Model, teacher: Model | None, store: Store) -> None:
         from safetensors.torch import load_file
 
-        from kdbench.stage import stage_of
-
-        stage = stage_of(store, self.signature)
-        if stage is None:
-            raise KdbenchError(
-                f"initialization.signature={self.signature} names no finished stage or run of the store {store.root}: "
-                "`kdbench-store list` shows what is there"
-            )
         try:
-            student.load_state_dict(load_file(stage / "student.safetensors"))
+            student.load_state_dict(load_file(self._stage(store) / "student.safetensors"))
         except RuntimeError as error:
             raise ImpossibleError(
                 f"initialization.signature={self.signature} is a student of another shape: choose the same student and "
                 "student/size as that run"
             ) from error
+
+    def _stage(self, store: Store) -> Path:
+        """The folder of the stage, by its signature or by that of a run."""
+        signature = self.signature
+        if store.has("run", signature):
+            signature = read_json(store.path("run", signature) / "record.json")["stages"][-1]
+        if not store.has("stage", signature):
+            raise KdbenchError(
+                f"initialization.signature={self.signature} names no finished stage or run of the store {store.root}: "
+                "`kdbench-store list` shows what is there"
+            )
+        return store.path("stage", signature)

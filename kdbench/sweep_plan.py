@@ -1,0 +1,125 @@
+"""The plan of a sweep: every cell and its control composed and checked; nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kdbench.error import KdbenchError
+from kdbench.grid import Cell, Grid
+from kdbench.sweep import NO_RUN, Job
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from kdbench.plan import Step
+    from kdbench.store import Store
+
+Compose = Callable[[Cell], "DictConfig"]
+"""The configuration of a cell, as the launcher will compose it once more; not completed."""
+
+
+@dataclass
+class SweepPlan:
+    """The jobs of a sweep, the steps of the runs to be computed (repeated where runs share one), and their store."""
+
+    compose: Compose
+    jobs: list[Job] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    unread: list[str | None] = field(default_factory=list)
+    found_store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """The one store of all cells."""
+        assert self.found_store is not None  # a grid has at least one cell
+        return self.found_store
+
+    def add(self, cell: Cell) -> Job:
+        """Compose and check a cell.
+
+        Raises:
+            KdbenchError: a user's mistake that no other cell can make good.
+        """
+        from kdbench.config import unused_axes
+
+        cfg = self.compose(cell)
+        self.unread.append(unused_axes(cfg, cell.overrides))
+        job = Job(cell.overrides, cell.label)
+        steps = self._check(job, cfg)
+        if twins := self._twins(job):
+            job.reason = f"the same run as {twins[0].label}"
+        self.steps += steps if job.status == "planned" else []
+        self.jobs.append(job)
+        return job
+
+    def add_control(self, cell: Cell, of: Sequence[Job]) -> None:
+        """Compose and check a control, a job of its own unless another job is that very run; its cells name it."""
+        job = Job(cell.overrides, cell.label, control=True)
+        steps = self._check(job, self.compose(cell))
+        for twin in (twins := self._twins(job)):
+            twin.control = True
+        if not twins:
+            self.steps += steps if job.status == "planned" else []
+            self.jobs.append(job)
+        for each in of:
+            each.matched = job.signature
+
+    def _check(self, job: Job, cfg: DictConfig) -> list[Step]:
+        """Fill in status, signature and axes of a job; the steps of its run."""
+        from kdbench.config import complete
+        from kdbench.error import ImpossibleError
+        from kdbench.plan import plan_run
+
+        self._one_store(cfg)
+        try:
+            completed = complete(cfg)
+            job.axes = {str(key): str(value) for key, value in completed.get("axes", {}).items()}
+            plan = plan_run(completed, self.store)
+        except ImpossibleError as error:
+            job.status, job.reason = "impossible", str(error)
+            return []
+        job.status, job.signature = "reused" if plan.finished else "planned", plan.signature
+        return list(plan.steps)
+
+    def _one_store(self, cfg: DictConfig) -> None:
+        from kdbench.store import Store
+
+        here = Store(cfg.paths.store)
+        self.found_store = self.found_store or here
+        if here.root != self.store.root:
+            raise KdbenchError(
+                f"paths.store differs between the cells of this sweep ({self.store.root} and {here.root}): a sweep has "
+                "one store, so give it one value"
+            )
+
+    def _twins(self, job: Job) -> list[Job]:
+        """The earlier jobs that are the same run."""
+        return [each for each in self.jobs if job.signature is not None and each.signature == job.signature]
+
+
+def plan_sweep(grid: Grid, put: Mapping[str, str], compose: Compose) -> SweepPlan:
+    """Plan the cells of a grid and, where `put` says what a control is, the control of each cell that can run.
+
+    The order: the cells, then the controls, each once, then the cells that were excluded.
+
+    Raises:
+        KdbenchError: a user's mistake in any cell; also an axis that no cell reads.
+    """
+    from kdbench.control import controls
+
+    plan = SweepPlan(compose)
+    for cell in grid.cells:
+        plan.add(cell)
+    if None not in plan.unread:  # an axis that only some methods of a sweep read is none of the user's mistakes
+        raise KdbenchError(plan.unread[0])
+    if put:
+        cells_of: dict[Cell, list[Job]] = {}
+        for control, job in zip(controls(grid.cells, dict(put)), plan.jobs, strict=True):
+            if job.status not in NO_RUN:
+                cells_of.setdefault(control, []).append(job)
+        for control, jobs in cells_of.items():
+            plan.add_control(control, jobs)
+    plan.jobs += [Job(cell.overrides, cell.label, "excluded") for cell in grid.excluded]
+    return plan
