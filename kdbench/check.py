@@ -19,8 +19,8 @@ from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.initialization.base import Initialization
 from kdbench.module.training import Training
 from kdbench.pretrained import locate, read_config
-from kdbench.shape import Shape
-from kdbench.terms import parts_of
+from kdbench.shape import Shape, taps_of
+from kdbench.terms import mixes_samples, parts_of
 from kdbench.value import choice, positive, share, switch, whole
 
 
@@ -64,6 +64,7 @@ def check(cfg: DictConfig) -> Checked:
     for name, stage in cfg.stages.items():
         Training.from_config(plain(stage.training), f"stages.{name}.training")
         _terms(str(name), plain(stage.terms), student, teacher)
+        _micro_batches(str(name), plain(stage))
     return Checked(task, student, teacher, teacher_folder)
 
 
@@ -110,7 +111,8 @@ def _teacher_shape(folder: Path, classes: int) -> tuple[Shape, int | None]:
             f"teacher.model: {folder / 'config.json'} (of type {config.get('model_type')}) does not say how many "
             "layers, which width and how many heads the model has: give an encoder such as BERT"
         )
-    return Shape(layers, width, heads, classes), size("max_position_embeddings")
+    shape = Shape(layers, width, heads, classes, taps_of(str(config.get("model_type"))))
+    return shape, size("max_position_embeddings")
 
 
 def _fine_tuned_on(folder: Path, task: Task) -> None:
@@ -129,6 +131,18 @@ def _fine_tuned_on(folder: Path, task: Task) -> None:
             f"{list(task.labels) or 'of a regression'}: give a teacher of this task, or "
             "teacher.train=true to fine-tune it"
         )
+
+
+def _micro_batches(stage: str, options: Mapping[str, Any]) -> None:
+    """Refuse accumulation where a term compares the samples of a batch with each other."""
+    if options["training"]["accumulate"] == 1:
+        return
+    for name, term in options["terms"].items():
+        if mixes_samples(term):
+            raise ImpossibleError(
+                f"stages.{stage}.training.accumulate={options['training']['accumulate']} cuts the batches in which the "
+                f"term '{name}' compares samples with each other: set training.accumulate=1"
+            )
 
 
 def _terms(stage: str, terms: Mapping[str, Any], student: Shape, teacher: Shape) -> None:

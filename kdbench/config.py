@@ -11,13 +11,15 @@ import functools
 import importlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
+from kdbench.compat import released
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.value import choice, number
 
@@ -73,7 +75,10 @@ def complete(cfg: DictConfig) -> DictConfig:
     plain["axes"] = axes
     regression = plain["data"]["kind"] == "regression"
     for name, stage in plain["stages"].items():
-        stage["terms"] = _complete_terms(name, stage["terms"], regression)
+        stage["terms"] = {
+            key: released(f"stages.{name}.terms.{key}", term, plain["compat"])
+            for key, term in _complete_terms(name, stage["terms"], regression).items()
+        }
         stage["training"] = {**plain["training"], **(stage.get("training") or {})}
     completed = OmegaConf.create(plain)
     OmegaConf.set_struct(completed, True)
@@ -121,8 +126,8 @@ def _axes(cfg: DictConfig, hydra: DictConfig) -> dict[str, str]:
         key, _, value = override.lstrip("+~").partition("=")
         if (
             key not in AXES
-            and key not in {"seed", "plan", "sweep"}
-            and not key.startswith(("paths.", "logger", "device"))
+            and key not in {"seed", "plan", "sweep", "budget"}
+            and not key.startswith(("paths.", "logger", "device", "budget."))
         ):
             axes[key] = value
     axes["seed"] = str(cfg.seed)
@@ -138,18 +143,18 @@ def _complete_terms(stage: str, terms: Mapping[str, Any], regression: bool) -> d
             raise KdbenchError(f"stages.{stage}.terms.{name}.weight={weight} must be 0 (no such term) or more")
         if weight == 0.0:  # a term that weighs nothing is no term: it costs nothing and signs nothing
             continue
-        completed[name] = {**_complete_term(f"stages.{stage}.terms.{name}", term, regression), "weight": weight}
+        completed[name] = {**complete_term(f"stages.{stage}.terms.{name}", term, regression), "weight": weight}
     if not completed:
         raise KdbenchError(f"stages.{stage}.terms is empty: give the stage a term, or a term a weight other than 0")
     return completed
 
 
-def _complete_term(key: str, term: Mapping[str, Any], regression: bool) -> dict[str, Any]:
+def complete_term(key: str, term: Mapping[str, Any], regression: bool) -> dict[str, Any]:
     """A term with matching, projection and objective written out; those of its knowledge where it names none."""
-    unknown = set(term) - {"knowledge", "matching", "projection", "objective", "weight", "reduction"}
+    unknown = set(term) - {"knowledge", "matching", "projection", "objective", "weight", "reduction", "schedule"}
     if unknown:
         raise KdbenchError(f"{key} has the unknown key '{min(unknown)}': a term has knowledge, matching, projection, "
-                           "objective, weight and reduction")  # fmt: skip
+                           "objective, weight, reduction and schedule")  # fmt: skip
     if not isinstance(term.get("knowledge"), Mapping):
         raise KdbenchError(f"{key}.knowledge has no value: choose one as knowledge@{key}.knowledge=hidden")
     knowledge = dict(term["knowledge"])
@@ -162,6 +167,8 @@ def _complete_term(key: str, term: Mapping[str, Any], regression: bool) -> dict[
     reduction = term.get("reduction", "sum")
     choice(f"{key}.reduction", reduction, ("sum", "mean"))
     completed = {"knowledge": knowledge, "objective": objective, "reduction": reduction}
+    if schedule := {name: node for name, node in (term.get("schedule") or {}).items() if node is not None}:
+        completed["schedule"] = schedule
     if customary["matching"] is not None:  # a knowledge without layers has neither matching nor projection
         completed["matching"] = term.get("matching") or customary["matching"]
         completed["projection"] = term.get("projection") or customary["projection"]
@@ -170,9 +177,25 @@ def _complete_term(key: str, term: Mapping[str, Any], regression: bool) -> dict[
 
 def compares(objective: Mapping[str, Any]) -> frozenset[str]:
     """What an objective may have on the teacher's side; `kdbench.objective` says the words."""
-    module = importlib.import_module(str(objective["_target_"]).rpartition(".")[0])
-    found: frozenset[str] = getattr(module, "COMPARES", frozenset({"values", "logits", "tensors"}))
+    objective = innermost(objective)
+    module = module_of(objective)
+    of_options: Callable[[Mapping[str, Any]], frozenset[str]] | None = getattr(module, "compares", None)
+    if of_options is not None:
+        return of_options(objective)
+    found: frozenset[str] = getattr(module, "COMPARES", frozenset({"values", "logits", "tensors", "probabilities"}))
     return found
+
+
+def innermost(objective: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The objective itself, or the one that it is put around."""
+    while isinstance(inner := objective.get("inner"), Mapping):
+        objective = inner
+    return objective
+
+
+def module_of(node: Mapping[str, Any]) -> ModuleType:
+    """The module that a node's `_target_` lies in, where an option says what its function's signature cannot."""
+    return importlib.import_module(str(node["_target_"]).rpartition(".")[0])
 
 
 def _name(objective: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ thus cost nothing where they are not asked for, and are made before softmax and 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from kdbench.data.batch import Batch
 from kdbench.error import KdbenchError
 from kdbench.model import Model
 from kdbench.outputs import ModelOutputs, Taps
-from kdbench.shape import Shape
+from kdbench.shape import Shape, taps_of
 
 ATTENTION = "kdbench"
 
@@ -91,21 +92,24 @@ class Encoder(Model):
             inputs["token_type_ids"] = batch.token_type_ids
         if recorder is not None:
             inputs["recorder"] = recorder
-        raw = self.model(**inputs, output_hidden_states=bool(taps.hidden), return_dict=True)
-        hidden = {layer: raw.hidden_states[layer] for layer in taps.hidden} if taps.hidden else {}
-        outputs = ModelOutputs(mask=batch.attention_mask, logits=raw.logits, labels=batch.labels, hidden=hidden)
+        read = taps.hidden | taps.lens
+        raw = self.model(**inputs, output_hidden_states=bool(read), return_dict=True)
+        outputs = ModelOutputs(
+            mask=batch.attention_mask,
+            logits=raw.logits,
+            labels=batch.labels,
+            hidden={layer: raw.hidden_states[layer] for layer in taps.hidden},
+            lens={layer: self.read_out(raw.hidden_states[layer]) for layer in taps.lens},
+        )
         if recorder is None:
             return outputs
-        return ModelOutputs(
-            mask=outputs.mask,
-            logits=outputs.logits,
-            labels=outputs.labels,
-            hidden=hidden,
-            query=recorder.query,
-            key=recorder.key,
-            value=recorder.value,
-            scaling=recorder.scaling,
-        )
+        return replace(outputs, query=recorder.query, key=recorder.key, value=recorder.value, scaling=recorder.scaling)
+
+    def read_out(self, hidden: Tensor) -> Tensor:
+        """The task head on the output of any layer, (B, S, D) -> (B, C): what the model would answer from there."""
+        pooled = self.model.dropout(self.model.base_model.pooler(hidden))
+        logits: Tensor = self.model.classifier(pooled)
+        return logits
 
     def save(self, folder: Path) -> None:
         self.model.save_pretrained(folder)
@@ -131,7 +135,8 @@ class Encoder(Model):
 
 def shape_of(config: PretrainedConfig, classes: int) -> Shape:
     """The shape that a Hugging Face config describes."""
-    return Shape(config.num_hidden_layers, config.hidden_size, config.num_attention_heads, classes)
+    taps = taps_of(config.model_type)
+    return Shape(config.num_hidden_layers, config.hidden_size, config.num_attention_heads, classes, taps)
 
 
 def from_config(config: PretrainedConfig) -> Encoder:

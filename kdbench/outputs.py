@@ -1,7 +1,7 @@
 """What a model hands to the knowledge: `ModelOutputs`, the one meeting point of architectures and terms.
 
-The shapes used everywhere: logits (B, C); hidden (B, S, D); query, key, value (B, H, S, d); mask (B, S), true on real
-tokens. B is the batch, S the padded length, C the classes, D the width, H the heads, d = D / H.
+The shapes used everywhere: logits and lens (B, C); hidden (B, S, D); query, key, value (B, H, S, d); mask (B, S), true
+on real tokens. B is the batch, S the padded length, C the classes, D the width, H the heads, d = D / H.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import Tensor
 class Taps:
     """Which layers of a model a knowledge reads: the one declaration that captures, checks and caches read.
 
-    Layers count from 1; layer 0 of `hidden` is the embedding output. The empty set means "not read".
+    Layers count from 1; layer 0 of `hidden` is the embedding output. `lens` is the model's own task head applied to a
+    layer's output. The empty set means "not read".
     """
 
     logits: bool = False
@@ -24,6 +25,7 @@ class Taps:
     query: frozenset[int] = frozenset()
     key: frozenset[int] = frozenset()
     value: frozenset[int] = frozenset()
+    lens: frozenset[int] = frozenset()
 
     def __or__(self, other: Taps) -> Taps:
         return Taps(
@@ -32,6 +34,7 @@ class Taps:
             self.query | other.query,
             self.key | other.key,
             self.value | other.value,
+            self.lens | other.lens,
         )
 
     @property
@@ -42,7 +45,7 @@ class Taps:
     @property
     def deepest(self) -> int:
         """The last layer that is read; logits need them all, which the caller knows."""
-        return max(self.hidden | self.attention, default=0)
+        return max(self.hidden | self.attention | self.lens, default=0)
 
 
 @dataclass(frozen=True)
@@ -60,4 +63,5 @@ class ModelOutputs:
     query: Mapping[int, Tensor] = field(default_factory=dict)
     key: Mapping[int, Tensor] = field(default_factory=dict)
     value: Mapping[int, Tensor] = field(default_factory=dict)
+    lens: Mapping[int, Tensor] = field(default_factory=dict)
     scaling: Mapping[int, float] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-EVERY_TAP = frozenset({"logits", "hidden", "query", "key", "value"})
+EVERY_TAP = frozenset({"logits", "hidden", "query", "key", "value", "lens"})
 
 
 @dataclass(frozen=True)
@@ -16,3 +16,8 @@ class Shape:
     heads: int
     classes: int
     taps: frozenset[str] = EVERY_TAP
+
+
+def taps_of(model_type: str) -> frozenset[str]:
+    """What a Hugging Face encoder of that type hands out: a head that reads any layer is known of BERT's alone."""
+    return EVERY_TAP if model_type == "bert" else EVERY_TAP - {"lens"}

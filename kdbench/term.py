@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from kdbench.error import KdbenchError
 from kdbench.knowledge.base import Knowledge
-from kdbench.matching.base import Pairs
+from kdbench.matching.pairing import Pairing, Pairs
 from kdbench.outputs import ModelOutputs, Taps
+from kdbench.progress import START, Progress
 from kdbench.projection.base import Projection
 
 Objective = Callable[..., Tensor]
+Schedule = Callable[[float], float]
 WITHOUT_LAYERS: Pairs = [(0, 0)]
 
 
 class Term(nn.Module):
-    """A named summand. Its only parameters are those of its projection.
+    """A named summand. Its only parameters are those of its projection and of its pairing.
 
     Args:
         name: the term's key in the stage.
         knowledge: what is read from either side.
         objective: (student, teacher, mask) -> (B,).
-        pairs: the (student, teacher) layers that meet; `WITHOUT_LAYERS` for a knowledge that has none.
+        pairing: how the (student, teacher) layers meet; None for a knowledge that has none.
         projection: how unequal widths meet; None where there is none to be met.
         weight: the factor before the term.
-        reduction: over pairs: `sum` as in TinyBERT and the unified framework (every match has weight 1), or `mean`.
+        schedules: numbers that change with the progress: `weight`, a further factor, and options of the objective,
+            which they replace.
     """
 
     def __init__(
@@ -36,47 +38,104 @@ class Term(nn.Module):
         name: str,
         knowledge: Knowledge,
         objective: Objective,
-        pairs: Pairs = WITHOUT_LAYERS,
+        pairing: Pairing | None = None,
         projection: Projection | None = None,
         weight: float = 1.0,
-        reduction: Literal["sum", "mean"] = "sum",
+        schedules: Mapping[str, Schedule] | None = None,
     ) -> None:
         super().__init__()
-        if not pairs:
+        pairing = pairing or Pairing(WITHOUT_LAYERS)
+        if not pairing.pairs:
             raise KdbenchError(
                 f"term '{name}' compares no layers, so it would see no tensors: "
                 "its matching must name at least one pair"
             )
         self.name, self.knowledge, self.objective = name, knowledge, objective
-        self.pairs, self.projection, self.weight, self.reduction = pairs, projection, weight, reduction
+        self.pairing, self.projection, self.weight = pairing, projection, weight
+        schedules = dict(schedules or {})
+        self.weight_schedule = schedules.pop("weight", None)
+        self.schedules = schedules
 
     @property
     def student_taps(self) -> Taps:
         """What must be captured of the student."""
-        return self.knowledge.taps({student for student, _ in self.pairs})
+        return self.knowledge.taps({student for student, _ in self.pairing.pairs})
 
     @property
     def teacher_taps(self) -> Taps:
         """What must be captured of the teacher; nothing where the labels stand in its place."""
-        return Taps() if self.knowledge.from_labels else self.knowledge.taps({teacher for _, teacher in self.pairs})
+        layers = {teacher for _, teacher in self.pairing.pairs}
+        return Taps() if self.knowledge.from_labels else self.knowledge.target_taps(layers)
 
-    def forward(self, student: ModelOutputs, teacher: ModelOutputs | None) -> Tensor:
+    def weight_at(self, progress: Progress) -> float:
+        """The factor before the term at that point of the stage."""
+        return self.weight * (1.0 if self.weight_schedule is None else self.weight_schedule(progress.share))
+
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs | None, progress: Progress = START) -> Tensor:
         """The unweighted loss of each sample, (B,)."""
+        options = {name: schedule(progress.share) for name, schedule in self.schedules.items()}
+        objective = partial(self.objective, **options) if options else self.objective
         source = student if self.knowledge.from_labels else teacher
         assert source is not None, f"term '{self.name}' needs a teacher's outputs"
-        mask = self.knowledge.mask(student)
-        losses = []
-        for position, (student_layer, teacher_layer) in enumerate(self.pairs):
-            try:
-                left = self.knowledge.extract(student, student_layer)
-                right = self.knowledge.target(source, teacher_layer)
-            except (KeyError, AssertionError):
-                raise KdbenchError(
-                    f"term '{self.name}' sees no tensors at the pair of student layer {student_layer} and teacher "
-                    f"layer {teacher_layer}: a model has not handed out what {type(self.knowledge).__name__} reads"
-                ) from None
-            if self.projection is not None:
-                left, right = self.projection(left, right, position)
-            losses.append(self.objective(left, right, mask))
-        total = losses[0] if len(losses) == 1 else torch.stack(losses).sum(dim=0)
-        return total / len(losses) if self.reduction == "mean" else total
+        sides = _Sides(self.name, self.knowledge, objective, self.projection, student, source)
+        if self.knowledge.joint:
+            return sides.joint(self.pairing.drawn(progress))
+        loss: Tensor = self.pairing(sides, progress)
+        return loss
+
+
+class _Sides:
+    """The two sides of a term in one step, each layer of them read and projected at most once."""
+
+    def __init__(
+        self,
+        term: str,
+        knowledge: Knowledge,
+        objective: Objective,
+        projection: Projection | None,
+        student: ModelOutputs,
+        teacher: ModelOutputs,
+    ) -> None:
+        self.term, self.knowledge, self.objective, self.projection = term, knowledge, objective, projection
+        self.outputs = student, teacher
+        self.read: dict[tuple[str, int], Tensor] = {}
+
+    def student(self, layer: int) -> Tensor:
+        if ("student", layer) not in self.read:
+            values = self._extract(self.knowledge.extract, self.outputs[0], "student", layer)
+            projection = self.projection
+            self.read["student", layer] = values if projection is None else projection.of_student(values, layer)
+        return self.read["student", layer]
+
+    def teacher(self, layer: int) -> Tensor:
+        if ("teacher", layer) not in self.read:
+            values = self._extract(self.knowledge.target, self.outputs[1], "teacher", layer)
+            projection = self.projection
+            self.read["teacher", layer] = values if projection is None else projection.of_teacher(values, layer)
+        return self.read["teacher", layer]
+
+    def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
+        tokens = self.outputs[0].mask
+        left, mask = self.knowledge.relate(student, tokens)
+        right, _ = self.knowledge.relate(teacher, tokens)
+        return self.objective(left, right, mask)
+
+    def joint(self, pairs: Pairs) -> Tensor:
+        """The distance of all these layers as one tensor, (B,)."""
+        extract, target = self.knowledge.extract, self.knowledge.target
+        left = self.knowledge.join([self._extract(extract, self.outputs[0], "student", ours) for ours, _ in pairs])
+        right = self.knowledge.join([self._extract(target, self.outputs[1], "teacher", theirs) for _, theirs in pairs])
+        if self.projection is not None:
+            left, right = self.projection.of_student(left, 0), self.projection.of_teacher(right, 0)
+        return self.distance(left, right)
+
+    def _extract(
+        self, extract: Callable[[ModelOutputs, int], Tensor], outputs: ModelOutputs, role: str, layer: int
+    ) -> Tensor:
+        try:
+            return extract(outputs, layer)
+        except (KeyError, AssertionError):
+            raise KdbenchError(
+                f"term '{self.term}' sees no tensors of the {role}'s layer {layer}: the model has not handed out what "
+                f"{type(self.knowledge).__name__} reads"
+            ) from None

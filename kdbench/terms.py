@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
-from kdbench.config import compares, instantiate
-from kdbench.error import ImpossibleError
+from kdbench.config import compares, innermost, instantiate, module_of
+from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.knowledge.base import Knowledge
-from kdbench.matching.base import Matching, Pairs
+from kdbench.matching.base import Matching, Pairs, refuse_unmixable
+from kdbench.progress import START
 from kdbench.projection.base import Projection
-from kdbench.seeds import drawing
+from kdbench.seeds import derive, drawing
 from kdbench.shape import Shape
-from kdbench.term import WITHOUT_LAYERS, Objective, Term
-from kdbench.value import positive, share
+from kdbench.term import WITHOUT_LAYERS, Objective, Schedule, Term
+from kdbench.value import number
+
+TAPS = ("logits", "hidden", "query", "key", "value", "lens")
+SAMPLED_PROGRESS = tuple(place / 20 for place in range(21))
+"""Where a schedule is tried before any work: enough to see a wrong beginning, end or sign."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The built options of one term, and the layer pairs that it compares."""
+    """The built options of one term, and the layer pairs that it compares; without layers it has but two of them."""
 
     knowledge: Knowledge
     objective: Objective
     pairs: Pairs
+    matching: Matching | None
     projection: Callable[..., Projection] | None
+    schedules: dict[str, Schedule]
 
 
 def parts_of(key: str, term: Mapping[str, Any], student: Shape, teacher: Shape) -> Parts:
@@ -36,81 +45,148 @@ def parts_of(key: str, term: Mapping[str, Any], student: Shape, teacher: Shape) 
         student, teacher: the two shapes.
 
     Raises:
-        ImpossibleError: one sentence with the way out.
+        ImpossibleError, KdbenchError: one sentence with the way out.
     """
     knowledge: Knowledge = instantiate(term["knowledge"])
     objective: Objective = instantiate(term["objective"])
-    _options(key, knowledge, term, student)
+    schedules = _schedules(key, term)
+    _compared(key, knowledge, term, student)
     if not knowledge.layered:
         _hands_out(key, knowledge, WITHOUT_LAYERS, student, teacher)
-        return Parts(knowledge, objective, WITHOUT_LAYERS, None)
+        knowledge.check(student, teacher, False)
+        return Parts(knowledge, objective, WITHOUT_LAYERS, None, None, schedules)
     matching: Matching = instantiate(term["matching"])
     projection: Callable[..., Projection] = instantiate(term["projection"])
     pairs = knowledge.pairs(matching.pairs(student.layers, teacher.layers))
     _hands_out(key, knowledge, pairs, student, teacher)
-    if any(0 in pair for pair in pairs) and not knowledge.taps({0}).hidden:
-        raise ImpossibleError(
-            f"{key}.matching pairs layer 0, the embedding output, which only knowledge=hidden reads: leave it out"
-        )
+    _layers(key, knowledge, matching, pairs)
     maps = bool(getattr(getattr(projection, "func", projection), "maps", True))
     knowledge.check(student, teacher, maps)
-    return Parts(knowledge, objective, pairs, projection)
+    if matching.mixes:
+        ours, theirs = (
+            shape.classes if knowledge.kind == "logits" else knowledge.width(shape, 1) for shape in (student, teacher)
+        )
+        refuse_unmixable(key, ours, theirs, maps)
+    return Parts(knowledge, objective, pairs, matching, projection, schedules)
+
+
+def mixes_samples(term: Mapping[str, Any]) -> bool:
+    """Whether a sample's loss depends on the others of its batch, so that micro-batches would change it."""
+    objective = innermost(term["objective"])
+    nodes = [objective, *(node for node in objective.values() if isinstance(node, Mapping))]
+    declared = any(getattr(module_of(node), "IN_BATCH", False) for node in nodes if "_target_" in node)
+    return declared or bool(instantiate(term["knowledge"]).in_batch)
 
 
 def build_terms(stage: str, terms: Mapping[str, Any], student: Shape, teacher: Shape, seed: int) -> list[Term]:
-    """The terms of a stage; projections draw their weights from a generator of their own."""
-    built = []
-    for name, term in terms.items():
-        parts = parts_of(f"stages.{stage}.terms.{name}", term, student, teacher)
-        projection = None
-        if parts.projection is not None:
-            # A knowledge without a width to map (attention maps) meets only `identity`, which needs no sizes.
-            widths = (parts.knowledge.width(student) or 0, parts.knowledge.width(teacher) or 0)
-            with drawing(seed, "projection", stage, name):
-                projection = parts.projection(*widths, len(parts.pairs))
-        built.append(
-            Term(
-                name,
-                parts.knowledge,
-                parts.objective,
-                parts.pairs,
-                projection,
-                float(term["weight"]),
-                term["reduction"],
-            )
-        )
-    return built
+    """The terms of a stage; projections and drawn matchings have generators of their own."""
+    return [_build(stage, name, term, student, teacher, seed) for name, term in terms.items()]
 
 
-def _options(key: str, knowledge: Knowledge, term: Mapping[str, Any], student: Shape) -> None:
-    """Refuse an objective that cannot compare what the knowledge reads, and options out of range."""
+def _build(stage: str, name: str, term: Mapping[str, Any], student: Shape, teacher: Shape, seed: int) -> Term:
+    parts = parts_of(f"stages.{stage}.terms.{name}", term, student, teacher)
+    weight = float(term["weight"])
+    if parts.matching is None or parts.projection is None:
+        return Term(name, parts.knowledge, parts.objective, weight=weight, schedules=parts.schedules)
+    pairing = parts.matching.pairing(parts.pairs, term["reduction"], derive(seed, "matching", stage, name))
+    joined = len(pairing.drawn(START))
+    layers = [WITHOUT_LAYERS[0]] if parts.knowledge.joint else parts.pairs
+    # A knowledge without a width to map (attention maps) meets only `identity`, which needs no sizes.
+    widths = (parts.knowledge.width(student, joined) or 0, parts.knowledge.width(teacher, joined) or 0)
+    with drawing(seed, "projection", stage, name):
+        projection = parts.projection(*widths, *(list(dict.fromkeys(side)) for side in zip(*layers, strict=True)))
+    return Term(name, parts.knowledge, parts.objective, pairing, projection, weight, parts.schedules)
+
+
+def _compared(key: str, knowledge: Knowledge, term: Mapping[str, Any], student: Shape) -> None:
+    """Refuse an objective that cannot compare what the knowledge reads, and its options out of range."""
     objective = term["objective"]
-    if knowledge.layered:
-        what = "tensors"
-    elif student.classes == 1:
-        what = "values"
-    else:
-        what = "classes" if knowledge.from_labels else "logits"
-    if what not in compares(objective):
+    name = str(objective["_target_"]).rpartition(".")[2]
+    kind = "values" if student.classes == 1 and knowledge.kind in ("classes", "logits") else knowledge.kind
+    if kind not in compares(objective):
         raise ImpossibleError(
-            f"{key}: objective={str(objective['_target_']).rpartition('.')[2]} cannot compare the {what} that "
+            f"{key}: objective={name} cannot compare the {kind} that "
             f"knowledge={str(term['knowledge']['_target_']).split('.')[-2]} reads: choose objective="
-            f"{'cross_entropy' if what == 'classes' else 'mse'}, or none for the customary one"
+            f"{'cross_entropy' if kind == 'classes' else 'mse'}, or none for the customary one"
         )
-    if "temperature" in objective:
-        positive(f"{key}.objective.temperature", objective["temperature"])
-    if "label_smoothing" in objective:
-        share(f"{key}.objective.label_smoothing", objective["label_smoothing"], below=True)
+    module = module_of(objective)
+    least = getattr(module_of(innermost(objective)), "LEAST_CLASSES", 1)
+    if kind == "logits" and student.classes < least:
+        raise ImpossibleError(
+            f"{key}: objective={name} is degenerate for {student.classes} classes (it needs {least}): choose "
+            "objective=kl or objective=mse"
+        )
+    _options(key, module, objective, term.get("schedule", {}))
+
+
+def _options(key: str, module: ModuleType, objective: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
+    """Let the objective's own module refuse options out of range, at every value that a schedule gives them."""
+    check = getattr(module, "check", None)
+    plain = {name: value for name, value in objective.items() if not name.startswith("_")}
+    function = str(objective["_target_"]).rpartition(".")[2]
+    if unknown := set(plain) - set(inspect.signature(getattr(module, function)).parameters):
+        raise ImpossibleError(
+            f"{key}.objective.{min(unknown)} is set, by the command line or by the method, but objective={function} "
+            f"has no such option: remove it with ~{key}.objective.{min(unknown)}"
+        )
+    if check is not None:
+        check(f"{key}.objective", plain)
+    for name, node in schedule.items():
+        if name == "weight":
+            continue
+        if name not in plain:
+            raise KdbenchError(
+                f"{key}.schedule.{name} names no option of the objective, which has {', '.join(plain) or 'none'}: "
+                "schedule the weight or one of those"
+            )
+        if check is None:
+            continue
+        scheduled: Schedule = instantiate(node)
+        for progress in SAMPLED_PROGRESS:
+            check(f"{key}.schedule.{name}: {key}.objective", {**plain, name: scheduled(progress)})
+
+
+def _schedules(key: str, term: Mapping[str, Any]) -> dict[str, Schedule]:
+    schedules: dict[str, Schedule] = {}
+    for name, node in term.get("schedule", {}).items():
+        if not isinstance(node, Mapping) or "_target_" not in node:
+            raise KdbenchError(f"{key}.schedule.{name}={node} is no schedule: choose one as "
+                               f"+schedule@{key}.schedule.{name}=linear")  # fmt: skip
+        if isinstance(term["objective"].get(name), Mapping):
+            raise KdbenchError(f"{key}.schedule.{name} would take the place of {key}.objective.{name}, which is no "
+                               "number: leave one of the two out")  # fmt: skip
+        if check := getattr(module_of(node), "check", None):
+            check(f"{key}.schedule.{name}", {option: node[option] for option in node if not option.startswith("_")})
+        schedules[name] = instantiate(node)
+        for progress in SAMPLED_PROGRESS:
+            number(f"{key}.schedule.{name} at progress {progress:g}", schedules[name](progress))
+            if name == "weight" and schedules[name](progress) < 0.0:
+                raise KdbenchError(f"{key}.schedule.weight becomes {schedules[name](progress)} at progress "
+                                   f"{progress:g}: a weight must be 0 or more")  # fmt: skip
+    return schedules
+
+
+def _layers(key: str, knowledge: Knowledge, matching: Matching, pairs: Pairs) -> None:
+    """Refuse layers that the knowledge cannot read, and a matching that cannot pair what it reads."""
+    if any(0 in pair for pair in pairs) and not knowledge.taps({0}).hidden:
+        raise ImpossibleError(
+            f"{key}.matching pairs layer 0, the embedding output, which only a knowledge of hidden states reads: "
+            "leave it out"
+        )
+    if knowledge.joint and not matching.fixed:
+        raise ImpossibleError(
+            f"{key}: a knowledge that reads all its layers as one has no pairs for matching="
+            f"{type(matching).__name__} to weigh or mix: choose matching=uniform"
+        )
 
 
 def _hands_out(key: str, knowledge: Knowledge, pairs: Pairs, student: Shape, teacher: Shape) -> None:
     """Refuse a knowledge that one of the two architectures cannot give."""
-    for role, shape, layers in (
-        ("student", student, {pair[0] for pair in pairs}),
-        ("teacher", teacher, {pair[1] for pair in pairs}),
+    for role, shape, taps in (
+        ("student", student, knowledge.taps({pair[0] for pair in pairs})),
+        ("teacher", teacher, knowledge.target_taps({pair[1] for pair in pairs})),
     ):
-        taps = knowledge.taps(layers)
-        needed = {name for name in ("logits", "hidden", "query", "key", "value") if getattr(taps, name)}
+        needed = {name for name in TAPS if getattr(taps, name)}
         if missing := needed - shape.taps:
             raise ImpossibleError(
                 f"{key} reads {', '.join(sorted(missing))} of the {role}, which that architecture does not have: "

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kdbench.store import Store
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -80,11 +82,11 @@ def _generated_texts() -> list[str]:
     return [text for table in tables if table is not None for text in table.frame["text"]]
 
 
-@pytest.fixture
-def tiny(tiny_teacher: Path, tmp_path: Path) -> Callable[..., list[str]]:
-    """Overrides for a run of seconds: generated data, tiny teacher, a student of 2 layers, a store of its own."""
+@pytest.fixture(scope="session")
+def tiny_in(tiny_teacher: Path) -> Callable[..., list[str]]:
+    """Overrides for a run of seconds in a given store: generated data, tiny teacher, a student of 2 layers."""
 
-    def overrides(*more: str) -> list[str]:
+    def overrides(store: Path, *more: str) -> list[str]:
         return [
             "data=generated",
             "teacher=folder",
@@ -99,8 +101,32 @@ def tiny(tiny_teacher: Path, tmp_path: Path) -> Callable[..., list[str]]:
             "training.epochs=1",
             "optimizer.lr=1e-3",
             "device=cpu",
-            f"paths.store={tmp_path / 'store'}",
+            f"paths.store={store}",
             *more,
         ]
 
     return overrides
+
+
+@pytest.fixture
+def tiny(tiny_in: Callable[..., list[str]], tmp_path: Path) -> Callable[..., list[str]]:
+    """The same in a store of the test's own."""
+    return lambda *more: tiny_in(tmp_path / "store", *more)
+
+
+@pytest.fixture(scope="session")
+def narrow_in(tiny_in: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """The same with a student half as wide as its teacher, trained long enough to tell its classes apart."""
+
+    def overrides(store: Path, *more: str) -> list[str]:
+        size = ["student.width=16", "student.heads=2", "student.intermediate=32", "student.max_positions=48"]
+        rates = ["teacher.optimizer.lr=1e-2", "optimizer.lr=1e-2", "training.epochs=2", "initialization=random"]
+        return tiny_in(store, *size, *rates, *more)
+
+    return overrides
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One store for all tests of a file; many files have a fixture of this name of their own."""
+    return Store(tmp_path_factory.mktemp("store"))

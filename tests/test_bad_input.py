@@ -140,6 +140,11 @@ def a_file_for_a_store(place: Place) -> Sequence[str]:
     return [f"paths.store={place.folder / 'file'}"]
 
 
+def never_computed(place: Place) -> Sequence[str]:
+    place.patch.setattr("kdbench.pipeline._compute", lambda *_: pytest.fail("refused too late"))
+    return []
+
+
 def without_gpu(place: Place) -> Sequence[str]:
     place.patch.setattr(torch.cuda, "is_available", lambda: False)
     return []
@@ -223,6 +228,12 @@ CASES = [
         ["data.name=pets", "data.labels=[cat,dog]"],
         ["teacher.model=", "was fine-tuned on generated, not on pets", "teacher.train=true"],
         of_another_task,
+    ),
+    Case(
+        "a checkpoint that is not there",
+        ["initialization=checkpoint", "initialization.signature=0123abcd"],
+        ["initialization.signature=0123abcd names no finished stage or run", "`kdbench-store list`"],
+        never_computed,
     ),
     # The data.
     Case(
@@ -327,30 +338,11 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tiny_in: Overrides, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one finished run."""
     root = tmp_path_factory.mktemp("finished") / "store"
-    kdbench.run(kdbench.compose(base(tiny_teacher, root)))
+    kdbench.run(kdbench.compose(tiny_in(root)))
     return root
-
-
-def base(teacher: Path, store: Path) -> list[str]:
-    return [
-        "data=generated",
-        "teacher=folder",
-        f"teacher.model={teacher}",
-        "teacher.training.epochs=1",
-        "teacher.optimizer.lr=1e-3",
-        "student.layers=2",
-        "student.width=32",
-        "student.heads=4",
-        "student.intermediate=64",
-        "student.max_positions=64",
-        "training.epochs=1",
-        "optimizer.lr=1e-3",
-        "device=cpu",
-        f"paths.store={store}",
-    ]
 
 
 @pytest.fixture
@@ -379,13 +371,13 @@ def in_a_process_of_its_own(arguments: list[str]) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_mistake_is_one_sentence(
-    case: Case, place: Place, tiny_teacher: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    case: Case, place: Place, tiny_in: Overrides, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     before = {(artefact.kind, artefact.signature) for artefact in place.store.artefacts()}
     assert {kind for kind, _ in before} == {"data", "teacher", "stage", "run"}
     named = case.prepare(place) if case.prepare is not None else []
     kept = {(artefact.kind, artefact.signature) for artefact in place.store.artefacts()} & before
-    run = [*base(tiny_teacher, place.store.root), f"hydra.run.dir={place.folder / 'run'}"]
+    run = [*tiny_in(place.store.root), f"hydra.run.dir={place.folder / 'run'}"]
     arguments = [*case.options, *run, *case.overrides, *named]
     code, out, err = in_a_process_of_its_own(arguments) if case.real else in_process(arguments, place, capfd)
     place.patch.undo()
@@ -405,15 +397,15 @@ def test_a_mistake_is_one_sentence(
 
 
 def test_the_run_that_every_case_spoils_is_a_good_one(
-    place: Place, tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, tiny_in: Overrides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kdbench.pipeline._compute", lambda *_: pytest.fail("it is not in the store"))
-    assert kdbench.run(kdbench.compose(base(tiny_teacher, place.store.root)))["status"] == "finished"
+    assert kdbench.run(kdbench.compose(tiny_in(place.store.root)))["status"] == "finished"
 
 
-def test_the_same_command_works_once_the_cause_is_gone(place: Place, tiny_teacher: Path) -> None:
+def test_the_same_command_works_once_the_cause_is_gone(place: Place, tiny_in: Overrides) -> None:
     """A full disk in the middle of a training costs nothing but the way back to its last checkpoint."""
-    overrides = [*base(tiny_teacher, place.store.root), *NEW, "training.checkpoint_every_steps=2"]
+    overrides = [*tiny_in(place.store.root), *NEW, "training.checkpoint_every_steps=2"]
     with place.patch.context() as patch:
         fault("kdbench.stage.save_file", errno.ENOSPC)(Place(place.folder, place.store, patch))
         with pytest.raises(KdbenchError, match="no space is left"):

@@ -56,7 +56,7 @@ def test_captures_equal_what_eager_attention_returns(config: BertConfig) -> None
     )
     torch.testing.assert_close(outputs.logits, raw.logits, atol=1e-5, rtol=1e-5)
     knowledge = Attention()
-    mask = knowledge.mask(outputs)
+    _, mask = knowledge.relate(knowledge.extract(outputs, 1), outputs.mask)
     for layer in (1, 2, 3):
         scores = knowledge.extract(outputs, layer).masked_fill(~data.attention_mask[:, None, None, :], -torch.inf)
         real = mask.expand_as(scores)
@@ -99,3 +99,28 @@ def test_logits_do_not_depend_on_padding() -> None:
     mask = torch.nn.functional.pad(short.attention_mask, (0, 4))
     longer = Batch(wide, mask, torch.zeros_like(wide), short.labels, short.index)
     torch.testing.assert_close(model(short, Taps()).logits, model(longer, Taps()).logits, atol=1e-6, rtol=1e-5)
+
+
+def test_the_head_on_the_last_layer_is_the_models_own_answer() -> None:
+    model = built(CONFIGS[0])
+    outputs = model(batch(), Taps(lens=frozenset({1, 3})))
+    assert set(outputs.lens) == {1, 3} and not outputs.hidden
+    torch.testing.assert_close(outputs.lens[3], outputs.logits)
+    assert not torch.allclose(outputs.lens[1], outputs.logits)
+    hidden = model(batch(), Taps(hidden=frozenset({1}))).hidden[1]
+    pooled = torch.tanh(model.model.bert.pooler.dense(hidden[:, 0]))
+    torch.testing.assert_close(outputs.lens[1], model.model.classifier(pooled))
+
+
+def test_the_head_on_a_layer_teaches_what_lies_below_it_and_itself_under_dropout() -> None:
+    model = built(CONFIGS[0])
+    model.train()
+    torch.manual_seed(0)
+    outputs = model(batch(), Taps(lens=frozenset({2})))
+    outputs.lens[2].square().sum().backward()
+    taught = [any(bool(weight.grad.any()) for weight in layer.parameters() if weight.grad is not None)
+              for layer in model.layers]  # fmt: skip
+    assert taught == [True, True, False]
+    assert model.model.classifier.weight.grad is not None
+    torch.manual_seed(1)
+    assert not torch.allclose(model.read_out(outputs.logits.new_ones(3, 7, 16)), model.read_out(torch.ones(3, 7, 16)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +21,35 @@ from kdbench.evaluation import Request, evaluate_run
 from kdbench.finished_run import FinishedRun
 from kdbench.store import Store
 
-SMALL = [
-    "student.layers=2",
-    "student.width=16",
-    "student.heads=2",
-    "student.intermediate=32",
-    "student.max_positions=48",
-]
 RTE = ["data.name=glue/rte", "data.text=[text,second]", "data.label=same", "data.labels=[entailment,not_entailment]"]
 STSB = ["data.name=glue/stsb", "data.kind=regression", "data.label=value", "data.labels=[]"]
 STSB += ["data.metrics=[pearson,spearman]"]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("store"))
+def finished(store: Store, narrow_in: Callable[..., list[str]]) -> Callable[..., FinishedRun]:
+    """A finished run of the data that its overrides describe."""
 
+    def compute(*data: str) -> FinishedRun:
+        overrides = narrow_in(store.root, "teacher.training.epochs=2", *data)
+        return FinishedRun(store, kdbench.run(kdbench.compose(overrides))["signature"])
 
-def finished(store: Store, tiny_teacher: Path, *more: str) -> FinishedRun:
-    overrides = ["data=generated", "teacher=folder", f"teacher.model={tiny_teacher}", "teacher.training.epochs=2"]
-    overrides += ["teacher.optimizer.lr=1e-2", "training.epochs=2", "optimizer.lr=1e-2", "device=cpu"]
-    record = kdbench.run(kdbench.compose([*overrides, *SMALL, f"paths.store={store.root}", *more]))
-    return FinishedRun(store, record["signature"])
-
-
-@pytest.fixture(scope="module")
-def run(store: Store, tiny_teacher: Path) -> FinishedRun:
-    return finished(store, tiny_teacher, "initialization=random")
+    return compute
 
 
 @pytest.fixture(scope="module")
-def pairs(store: Store, tiny_teacher: Path) -> FinishedRun:
-    return finished(store, tiny_teacher, "initialization=random", *RTE)
+def run(finished: Callable[..., FinishedRun]) -> FinishedRun:
+    return finished()
 
 
 @pytest.fixture(scope="module")
-def regression(store: Store, tiny_teacher: Path) -> FinishedRun:
-    return finished(store, tiny_teacher, "initialization=random", *STSB)
+def pairs(finished: Callable[..., FinishedRun]) -> FinishedRun:
+    return finished(*RTE)
+
+
+@pytest.fixture(scope="module")
+def regression(finished: Callable[..., FinishedRun]) -> FinishedRun:
+    return finished(*STSB)
 
 
 def request(**options: Any) -> Request:

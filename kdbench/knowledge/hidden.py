@@ -2,50 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
+import torch
 from torch import Tensor
 
-from kdbench.error import ImpossibleError
-from kdbench.knowledge.base import Knowledge
+from kdbench.knowledge.base import Knowledge, refuse_unequal_widths, with_embeddings
+from kdbench.knowledge.view import SPAN_LENGTH, VIEWS, View, see, seen
 from kdbench.matching.base import Pairs
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.shape import Shape
+from kdbench.value import choice, switch, whole
 
 VERSION = 1
 
 
 class Hidden(Knowledge):
-    """The output of a layer at every token, (B, S, D); layer 0 is the output of the embeddings.
+    """The output of a layer: every token (B, S, D), [CLS] or the mean (B, D), or spans; layer 0 is the embeddings'.
 
     For post-norm encoders such as BERT a layer's output is normalised; a pre-norm model gives its residual stream,
     whose scale differs from layer to layer.
 
     Args:
         embeddings: also compare the embedding outputs, as the pair (0, 0) (Jiao et al. 2020, eq. 9).
+        view: `tokens` (Romero et al. 2015; Jiao et al. 2020), `cls` (Sun et al. 2019, with objective.l2_norm=true),
+            `mean` over the real tokens (Haidar et al. 2022), or `spans`.
+        span_length: tokens a span.
+        layers: `each` compares every pair of layers by itself; `concatenated` puts all matched layers of a side behind
+            each other, (B, ..., L D), and compares (and projects) them once (Haidar et al. 2022, RAIL-KD).
     """
 
-    def __init__(self, embeddings: bool = True) -> None:
-        self.embeddings = embeddings
+    def __init__(
+        self,
+        embeddings: bool = True,
+        view: View = "tokens",
+        span_length: int = SPAN_LENGTH,
+        layers: Literal["each", "concatenated"] = "each",
+    ) -> None:
+        switch("knowledge.embeddings", embeddings)
+        choice("knowledge.view", view, VIEWS)
+        whole("knowledge.span_length", span_length)
+        choice("knowledge.layers", layers, ("each", "concatenated"))
+        self.embeddings, self.view, self.span_length = embeddings, view, span_length
+        self.joint = layers == "concatenated"
 
     def taps(self, layers: Iterable[int]) -> Taps:
         return Taps(hidden=frozenset(layers))
 
     def extract(self, outputs: ModelOutputs, layer: int) -> Tensor:
-        return outputs.hidden[layer]
+        return see(self.view, outputs.hidden[layer], outputs.mask, self.span_length)
 
-    def mask(self, outputs: ModelOutputs) -> Tensor:
-        return outputs.mask[:, :, None]
+    def join(self, layers: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(layers), dim=-1)
+
+    def relate(self, values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        mask = seen(self.view, tokens, self.span_length)
+        return values, None if mask is None else mask[:, :, None]
 
     def pairs(self, pairs: Pairs) -> Pairs:
-        return [(0, 0), *pairs] if self.embeddings and (0, 0) not in pairs else pairs
+        return with_embeddings(pairs) if self.embeddings else pairs
 
-    def width(self, shape: Shape) -> int:
-        return shape.width
+    def width(self, shape: Shape, layers: int) -> int:
+        return shape.width * (layers if self.joint else 1)
 
     def check(self, student: Shape, teacher: Shape, projected: bool) -> None:
-        if student.width != teacher.width and not projected:
-            raise ImpossibleError(
-                f"knowledge=hidden with projection=identity needs equal widths, but the student's is {student.width} "
-                f"and the teacher's {teacher.width}: choose projection=to_teacher"
-            )
+        refuse_unequal_widths("hidden", student, teacher, projected)

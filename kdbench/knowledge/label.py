@@ -17,6 +17,7 @@ class Label(Knowledge):
 
     layered = False
     from_labels = True
+    kind = "classes"
 
     def taps(self, layers: Iterable[int]) -> Taps:
         return Taps(logits=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from kdbench.masking import mean_per_sample, rows
+from kdbench.masking import full_precision, mean_per_sample, rows, zeroed
 
-VERSION = 1
-COMPARES = frozenset({"logits", "tensors"})  # a single value has no direction
+VERSION = 2  # 2: in bf16 the distance is computed in float32
+COMPARES = frozenset({"logits", "tensors", "probabilities"})  # a single value has no direction
 
 
 def cosine(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -21,7 +21,6 @@ def cosine(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tens
     Returns:
         (B,) distances in [0, 2], averaged over the valid vectors of each sample.
     """
-    if mask is not None and mask.shape[-1] > 1:
-        student, teacher = student.masked_fill(~mask, 0.0), teacher.masked_fill(~mask, 0.0)
+    student, teacher = zeroed(full_precision(student), mask), zeroed(full_precision(teacher), mask)
     distance = 1.0 - functional.cosine_similarity(student, teacher, dim=-1)
     return mean_per_sample(distance, rows(mask))

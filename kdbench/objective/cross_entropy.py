@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 from torch.nn import functional
+
+from kdbench.value import share
 
 VERSION = 1
 COMPARES = frozenset({"classes"})  # gold classes alone stand on the teacher's side
@@ -25,3 +30,8 @@ def cross_entropy(student: Tensor, teacher: Tensor, mask: Tensor | None = None, 
     return functional.cross_entropy(
         student, teacher, ignore_index=-1, reduction="none", label_smoothing=label_smoothing
     )
+
+
+def check(key: str, options: Mapping[str, Any]) -> None:
+    """Refuse a smoothing that is no share below 1."""
+    share(f"{key}.label_smoothing", options["label_smoothing"], below=True)

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Sequence
+
+from torch import Tensor
 
 from kdbench.projection.base import Projection
+from kdbench.projection.layer_maps import Activation, LayerMaps
 
-VERSION = 1
+VERSION = 2
 
 
 class ToTeacher(Projection):
-    """A learned linear map of the student's side, (..., D_student) -> (..., D_teacher).
+    """A learned map of the student's side, (..., D_student) -> (..., D_teacher).
 
     Args:
-        shared: one map for every pair, as Jiao et al. 2020 (section 3.1); otherwise a map a pair, as the release of
-            "KD of Transformer-based Language Models Revisited" has it.
+        shared: one map for every layer, as Jiao et al. 2020 (section 3.1); otherwise a map a student layer, as the
+            release of "KD of Transformer-based Language Models Revisited" has it (there: a map a match, which is the
+            same where every student layer meets one teacher layer).
         bias: with a bias.
+        activation: after the linear map; linear (none), relu or tanh, the kinds of that release.
     """
 
     def __init__(
-        self, student_width: int, teacher_width: int, pairs: int, shared: bool = False, bias: bool = True
+        self,
+        student_width: int,
+        teacher_width: int,
+        student_layers: Sequence[int],
+        teacher_layers: Sequence[int],
+        shared: bool = False,
+        bias: bool = True,
+        activation: Activation = "linear",
     ) -> None:
         super().__init__()
-        count = 1 if shared else pairs
-        self.maps_of_pairs = nn.ModuleList(nn.Linear(student_width, teacher_width, bias) for _ in range(count))
-        for linear in self.maps_of_pairs:
-            assert isinstance(linear, nn.Linear)
-            nn.init.normal_(linear.weight, std=0.02)
-            if bias:
-                nn.init.zeros_(linear.bias)
+        self.maps_of_layers = LayerMaps(student_width, teacher_width, student_layers, shared, bias, activation)
 
-    def forward(self, student: Tensor, teacher: Tensor, pair: int) -> tuple[Tensor, Tensor]:
-        return self.maps_of_pairs[pair if len(self.maps_of_pairs) > 1 else 0](student), teacher
+    def of_student(self, values: Tensor, layer: int) -> Tensor:
+        mapped: Tensor = self.maps_of_layers(values, layer)
+        return mapped
+
+    def of_teacher(self, values: Tensor, layer: int) -> Tensor:
+        return values

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from kdbench.config import CONF_DIR, complete
 
 SIZES, PRIMARY = "student/size", ("train", "evaluate")
-BY_PACKAGE = ("term",)
+BY_PACKAGE = ("term", "schedule", "temperature")
 """Groups without a node of their own: their files are put where a method wants them."""
 
 

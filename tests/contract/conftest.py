@@ -19,8 +19,13 @@ from kdbench.model import Model
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.student.bert import bert
 
-# Values for the options that have none of their own (`???`), right for the tiny student of 2 and teacher of 4 layers.
-NEEDS = {"matching/explicit": {"layers": [[1, 2], [2, 4]]}}
+# Values for the options that have none of their own (`???`), right for the tiny student of 2 and teacher of 4 layers;
+# and a margin that the small distances of two tiny models exceed.
+NEEDS = {
+    "matching/explicit": {"layers": [[1, 2], [2, 4]]},
+    "initialization/teacher_list": {"layers": [2, 4]},
+    "objective/margin": {"margin": 0.0},
+}
 LAYERS = {"student": 2, "teacher": 4}
 LENGTHS = (6, 4, 2)
 
@@ -99,7 +104,7 @@ def outputs(models: dict[str, Model], batch: Callable[..., Batch]) -> Callable[.
 
     def captured(role: str, padding: int = 0, labels: torch.Tensor | None = None) -> ModelOutputs:
         layers = frozenset(range(1, LAYERS[role] + 1))
-        taps = Taps(True, layers | {0}, layers, layers, layers)
+        taps = Taps(True, layers | {0}, layers, layers, layers, layers)
         return models[role](batch(padding, labels), taps)
 
     return captured

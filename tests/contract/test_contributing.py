@@ -59,7 +59,7 @@ def composed(outside: Path, *overrides: str) -> Any:
 def test_every_kind_of_option_has_an_example(outside: Path) -> None:
     found = {path.parent.relative_to(outside).as_posix() for path in outside.rglob("*.yaml")}
     groups = ["knowledge", "matching", "projection", "objective", "initialization", "student", "student/size", "data"]
-    groups += ["teacher", "method", "optimizer", "lr_schedule", "logger"]
+    groups += ["schedule", "teacher", "method", "optimizer", "lr_schedule", "logger"]
     assert found == {*(f"conf/{group}" for group in groups), "sweeps"}
 
 
@@ -86,6 +86,7 @@ def test_the_examples_run_together(outside: Path, tmp_path: Path, tiny: Override
         *(override for override in tiny() if not override.startswith(own)),
         *(f"{axis}={option}" for axis, option in axes.items()),
         *("optimizer=rmsprop", "lr_schedule=root", "logger=quiet", "method=unified", "data.max_length=32"),
+        "+schedule@stages.task.terms.transfer.schedule.weight=halved",
         *(f"paths.data={tmp_path}", "training.max_steps=2", "hydra.run.dir=job"),
     )
     job = json.loads((tmp_path / "job" / "run.json").read_text(encoding="utf-8"))
@@ -93,6 +94,7 @@ def test_the_examples_run_together(outside: Path, tmp_path: Path, tiny: Override
     assert {axis: record["axes"][axis] for axis in axes} == axes
     assert set(record["metrics"]) == {"validation/f1", "validation/accuracy"}
     assert record["config"]["optimizer"]["_target_"] == "torch.optim.RMSprop"
+    assert record["config"]["stages"]["task"]["terms"]["transfer"]["schedule"]["weight"]["times"] == 3.0
     assert not (tmp_path / "job" / "metrics.csv").exists()
 
 
@@ -123,11 +125,11 @@ def test_the_size_has_the_numbers_of_its_comment(outside: Path) -> None:
     assert [f"{count / 1e6:.2f}" for count in built] == list(said.groups())
 
 
-def test_the_sweep_is_planned_without_its_excluded_cells(outside: Path, tmp_path: Path, tiny_teacher: Path) -> None:
+def test_the_sweep_is_planned_with_its_controls(outside: Path, tmp_path: Path, tiny_teacher: Path) -> None:
     shape = ["student.layers=2", "student.width=32", "student.heads=4", "student.intermediate=64"]
     teacher = ["teacher=folder", f"teacher.model={tiny_teacher}", "student.max_positions=64"]
     folders = [f"paths.store={tmp_path / 'store'}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     said = console(
         outside, tmp_path, "-cd", str(outside / "sweeps"), "-cn", "top", *shape, *teacher, *folders, "plan=true"
     )
-    assert "8 cells: 6 to run, 0 in the store already, 2 excluded" in said
+    assert "6 cells, 2 controls among them: 6 to run, 0 in the store already" in said

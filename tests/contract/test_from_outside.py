@@ -29,8 +29,8 @@ class Value(Knowledge):
     def extract(self, outputs, layer):
         return self.scale * outputs.value[layer]
 
-    def mask(self, outputs):
-        return outputs.mask[:, None, :, None]
+    def relate(self, values, tokens):
+        return values, tokens[:, None, :, None]
 ''',
     "my_matching": '''
 from kdbench.matching.base import Matching

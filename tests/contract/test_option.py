@@ -16,14 +16,16 @@ from kdbench.config import CONF_DIR
 RUNTIME = {
     "knowledge": set(),
     "matching": set(),
-    "projection": {"student_width", "teacher_width", "pairs"},
+    "projection": {"student_width", "teacher_width", "student_layers", "teacher_layers"},
     "objective": {"student", "teacher", "mask"},
     "initialization": set(),
     "student": {"vocabulary", "labels", "padding_id"},
     "lr_schedule": {"step", "steps"},
+    "schedule": {"progress"},
+    "temperature": {"student", "teacher", "mask"},
     "optimizer": {"params"},
 }
-PARTIAL = {"projection", "objective", "lr_schedule", "optimizer"}
+PARTIAL = {"projection", "objective", "lr_schedule", "schedule", "temperature", "optimizer"}
 CUSTOMARY = {"matching", "projection", "objective", "objective_regression"}
 FILES = [path for group in RUNTIME for path in sorted((CONF_DIR / group).glob("*.yaml"))]
 
@@ -86,8 +88,12 @@ def test_customary_choices_are_complete(path: Path) -> None:
 
 
 def test_every_module_of_an_option_folder_is_an_option() -> None:
-    """A Python file that no YAML names is one that nobody can choose."""
-    for group in ("knowledge", "matching", "projection", "objective", "initialization", "student"):
-        modules = {path.stem for path in (Path(import_module(f"kdbench.{group}").__path__[0])).glob("*.py")}
+    """A Python file that no YAML names is one that nobody can choose, or what several options share."""
+    for group in ("knowledge", "matching", "projection", "objective", "schedule", "temperature", "initialization"):
+        files = {path.stem: path for path in (Path(import_module(f"kdbench.{group}").__path__[0])).glob("*.py")}
         named = {target(path)[0].__name__.rpartition(".")[2] for path in (CONF_DIR / group).glob("*.yaml")}
-        assert modules - {"__init__", "base"} == named, group
+        assert named <= set(files), group
+        for shared in set(files) - named - {"__init__", "base"}:
+            importing = f"from kdbench.{group}.{shared} import"
+            users = [name for name, path in files.items() if importing in path.read_text(encoding="utf-8")]
+            assert len(users) > 1, f"{group}/{shared} is no option, and fewer than two options use it"

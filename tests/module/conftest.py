@@ -76,21 +76,24 @@ def rows() -> Split:
 
 
 @pytest.fixture
-def training() -> Callable[..., Training]:
-    def build(**settings: Any) -> Training:
-        defaults: dict[str, Any] = {
-            "epochs": 2,
-            "max_steps": None,
-            "batch_size": 4,
-            "accumulate": 1,
-            "clip_norm": None,
-            "batching": "grouped",
-            "evaluations_per_epoch": 1,
-            "patience": None,
-            "keep": "best",
-            "checkpoint_every_steps": 200,
-            "log_every_steps": 25,
-        }
-        return Training.from_config({**defaults, **settings})
+def settings() -> dict[str, Any]:
+    """A whole node `training`: 2 epochs in batches of 4 rows, nothing clipped."""
+    return {
+        "epochs": 2,
+        "max_steps": None,
+        "batch_size": 4,
+        "accumulate": 1,
+        "clip_norm": None,
+        "batching": "grouped",
+        "evaluations_per_epoch": 1,
+        "patience": None,
+        "keep": "best",
+        "checkpoint_every_steps": 200,
+        "log_every_steps": 25,
+    }
 
-    return build
+
+@pytest.fixture
+def training(settings: dict[str, Any]) -> Callable[..., Training]:
+    """Builds a training of these settings, but for what is given."""
+    return lambda **other: Training.from_config({**settings, **other})

@@ -22,6 +22,7 @@ from kdbench.knowledge.hidden import Hidden
 from kdbench.knowledge.label import Label
 from kdbench.knowledge.logits import Logits
 from kdbench.lr_schedule import constant
+from kdbench.matching.pairing import Pairing
 from kdbench.model import Model
 from kdbench.module import guards
 from kdbench.module.fit import fit
@@ -45,7 +46,7 @@ def terms() -> list[Term]:
     return [
         Term("label", Label(), cross_entropy),
         Term("soft", Logits(), kl),
-        Term("hidden", Hidden(False), mse, [(1, 1)], Identity(6, 6, 1)),
+        Term("hidden", Hidden(False), mse, Pairing([(1, 1)]), Identity(6, 6, [], [])),
     ]
 
 
@@ -150,8 +151,8 @@ class Silent(Hidden):
 
 
 def test_a_term_that_sees_no_tensors_is_refused(module: StudentModule, stream: BatchStream, training: Settings) -> None:
-    silent = Term("silent", Silent(False), mse, [(2, 2)], Identity(6, 6, 1))
-    with pytest.raises(KdbenchError, match="term 'silent' sees no tensors at the pair of student layer 2"):
+    silent = Term("silent", Silent(False), mse, Pairing([(2, 2)]), Identity(6, 6, [], []))
+    with pytest.raises(KdbenchError, match="term 'silent' sees no tensors of the student's layer 2"):
         guards.preflight(with_term(module, silent, training()), stream)
 
 
@@ -171,13 +172,14 @@ def test_a_term_whose_gradient_reaches_its_projection_alone_is_refused(
         """Maps a constant instead of the student: trains itself, and teaches nobody."""
 
         def __init__(self) -> None:
-            super().__init__(6, 6, 1)
+            super().__init__(6, 6, [1], [1])
             self.map = torch.nn.Linear(6, 6)
 
-        def forward(self, student: Tensor, teacher: Tensor, position: int) -> tuple[Tensor, Tensor]:
-            return self.map(torch.ones_like(student)), teacher
+        def of_student(self, values: Tensor, layer: int) -> Tensor:
+            mapped: Tensor = self.map(torch.ones_like(values))
+            return mapped
 
-    deaf = Term("deaf", Hidden(False), mse, [(1, 1)], Deaf())
+    deaf = Term("deaf", Hidden(False), mse, Pairing([(1, 1)]), Deaf())
     with pytest.raises(KdbenchError, match=r"term 'deaf' has the loss .* but no gradient"):
         guards.preflight(with_term(module, deaf, training()), stream)
 
@@ -190,7 +192,7 @@ def test_a_term_that_is_not_finite_is_refused(module: StudentModule, stream: Bat
 def test_a_student_that_starts_as_its_teacher_may_have_no_gradient_yet(
     bag: Bags, training: Settings, stream: BatchStream
 ) -> None:
-    hidden = Term("hidden", Hidden(False), mse, [(1, 1)], Identity(6, 6, 1))
+    hidden = Term("hidden", Hidden(False), mse, Pairing([(1, 1)]), Identity(6, 6, [], []))
     guards.preflight(StudentModule(bag(), bag(), [hidden], ADAMW, constant, training(), 12), stream)
 
 
@@ -313,7 +315,7 @@ def test_a_term_without_a_gradient_ends_a_run(tiny: Overrides, monkeypatch: pyte
 
 def test_the_outputs_of_a_model_without_captures_are_named() -> None:
     """A knowledge of which the teacher's side is missing is found at the first batch too."""
-    term = Term("hidden", Hidden(False), mse, [(1, 1)], Identity(6, 6, 1))
+    term = Term("hidden", Hidden(False), mse, Pairing([(1, 1)]), Identity(6, 6, [], []))
     mask = torch.ones(1, 2, dtype=torch.bool)
     with_layer = ModelOutputs(mask, hidden={1: torch.zeros(1, 2, 6)})
     with pytest.raises(KdbenchError, match="term 'hidden' sees no tensors"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,23 +13,7 @@ from kdbench.data.split import Split
 from kdbench.error import KdbenchError
 from kdbench.module.training import BatchStream, Training
 
-DEFAULTS: dict[str, Any] = {
-    "epochs": 3,
-    "max_steps": None,
-    "batch_size": 4,
-    "accumulate": 1,
-    "clip_norm": 1.0,
-    "batching": "grouped",
-    "evaluations_per_epoch": 1,
-    "patience": None,
-    "keep": "best",
-    "checkpoint_every_steps": 200,
-    "log_every_steps": 25,
-}
-
-
-def training(**settings: Any) -> Training:
-    return Training.from_config({**DEFAULTS, **settings})
+Build = Callable[..., Training]
 
 
 def rows(count: int) -> Split:
@@ -65,23 +50,23 @@ def rows(count: int) -> Split:
         ("log_every_steps", 2.5, "a whole number of at least 1"),
     ],
 )
-def test_what_makes_no_training_is_refused(name: str, value: Any, way_out: str) -> None:
+def test_what_makes_no_training_is_refused(settings: dict[str, Any], name: str, value: Any, way_out: str) -> None:
     with pytest.raises(KdbenchError) as caught:
-        Training.from_config({**DEFAULTS, name: value}, "stages.task.training")
+        Training.from_config({**settings, name: value}, "stages.task.training")
     sentence = str(caught.value)
     assert sentence.startswith(f"stages.task.training.{name}={value}") and way_out in sentence and "\n" not in sentence
 
 
-def test_unknown_and_missing_settings_are_refused() -> None:
+def test_unknown_and_missing_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(KdbenchError, match=r"teacher\.training\.epoch is unknown: .*kdbench --cfg job"):
-        Training.from_config({**DEFAULTS, "epoch": 3}, "teacher.training")
-    without = {name: value for name, value in DEFAULTS.items() if name != "patience"}
+        Training.from_config({**settings, "epoch": 3}, "teacher.training")
+    without = {name: value for name, value in settings.items() if name != "patience"}
     with pytest.raises(KdbenchError, match=r"training\.patience has no value"):
         Training.from_config(without)
 
 
 @pytest.mark.parametrize(
-    ("settings", "count", "per_epoch", "steps"),
+    ("given", "count", "per_epoch", "steps"),
     [
         ({"epochs": 3}, 12, 3, 9),
         ({"epochs": 3}, 13, 4, 12),  # a ragged last batch is a step
@@ -94,12 +79,12 @@ def test_unknown_and_missing_settings_are_refused() -> None:
         ({"epochs": 2, "batch_size": 100}, 12, 1, 2),
     ],
 )
-def test_steps(settings: dict[str, Any], count: int, per_epoch: int, steps: int) -> None:
-    assert (training(**settings).steps_per_epoch(count), training(**settings).steps(count)) == (per_epoch, steps)
+def test_steps(training: Build, given: dict[str, Any], count: int, per_epoch: int, steps: int) -> None:
+    assert (training(**given).steps_per_epoch(count), training(**given).steps(count)) == (per_epoch, steps)
 
 
 @pytest.mark.parametrize(
-    ("settings", "count", "evaluated"),
+    ("given", "count", "evaluated"),
     [
         ({"epochs": 3}, 12, [3, 6, 9]),
         ({"epochs": 2}, 13, [4, 8]),
@@ -112,14 +97,14 @@ def test_steps(settings: dict[str, Any], count: int, per_epoch: int, steps: int)
         ({"epochs": 2, "evaluations_per_epoch": 99}, 8, [1, 2, 3, 4]),  # never more than once a step
     ],
 )
-def test_evaluated(settings: dict[str, Any], count: int, evaluated: list[int]) -> None:
-    chosen = training(**settings)
+def test_evaluated(training: Build, given: dict[str, Any], count: int, evaluated: list[int]) -> None:
+    chosen = training(**given)
     assert [step for step in range(1, chosen.steps(count) + 1) if chosen.evaluated(step, count)] == evaluated
 
 
 @pytest.mark.parametrize("batching", ["grouped", "exact"])
 @pytest.mark.parametrize("start", [0, 1, 3, 4, 5, 8, 9, 10])
-def test_a_stream_from_a_step_is_the_tail_of_the_whole(batching: str, start: int) -> None:
+def test_a_stream_from_a_step_is_the_tail_of_the_whole(training: Build, batching: str, start: int) -> None:
     """13 rows in batches of 4: an epoch has 4 steps, the last of one row; step 4 begins the second epoch."""
     chosen = training(batching=batching, epochs=2.5)
     whole = list(BatchStream(rows(13), chosen, 1, 0))
@@ -130,18 +115,18 @@ def test_a_stream_from_a_step_is_the_tail_of_the_whole(batching: str, start: int
 
 
 @pytest.mark.parametrize("batching", ["grouped", "exact"])
-def test_every_epoch_of_a_stream_has_every_row_once_in_another_order(batching: str) -> None:
+def test_every_epoch_of_a_stream_has_every_row_once_in_another_order(training: Build, batching: str) -> None:
     batches = list(BatchStream(rows(13), training(batching=batching, epochs=2), 1, 0))
     first, second = (torch.cat([batch.index for batch in batches[part : part + 4]]) for part in (0, 4))
     assert first.sort().values.tolist() == second.sort().values.tolist() == list(range(13))
     assert first.tolist() != second.tolist()
 
 
-def test_the_order_of_a_stream_follows_its_seed() -> None:
+def test_the_order_of_a_stream_follows_its_seed(training: Build) -> None:
     orders = [[batch.index.tolist() for batch in BatchStream(rows(13), training(), seed, 0)] for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_a_stream_can_be_read_again() -> None:
+def test_a_stream_can_be_read_again(training: Build) -> None:
     stream = BatchStream(rows(13), training(), 1, 0)
     assert [batch.index.tolist() for batch in stream] == [batch.index.tolist() for batch in stream]

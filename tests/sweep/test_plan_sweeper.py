@@ -33,7 +33,9 @@ def test_every_cell_is_run_and_entered(application: Application, capsys: pytest.
     assert content["name"] == "first"
     assert content["jobs"][1] == {
         "axes": {"knowledge": "hidden", "seed": "2"},
+        "control": False,
         "label": "knowledge=hidden seed=2",
+        "matched": None,
         "number": 1,
         "overrides": ["knowledge=hidden", "seed=2"],
         "reason": None,

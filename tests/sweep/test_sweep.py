@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,24 @@ def test_the_plan_alone_lists_every_cell(jobs: list[Job]) -> None:
         "  to run: k=d",
         "  excluded: k=g",
     ]
+
+
+def test_the_plan_counts_the_controls_and_marks_them(jobs: list[Job]) -> None:
+    jobs[1].control = jobs[2].control = True  # one run
+    jobs.append(Job(("method=label",), "method=label", signature="m", control=True))
+    lines = describe(jobs, [], every_cell=True).splitlines()
+    assert lines[0].startswith("8 cells, 2 controls among them: 3 to run, ")
+    assert "  to run: k=b (control)" in lines and "  to run: method=label (control)" in lines
+    assert sum("(control)" in line for line in lines) == 3
+
+
+def test_a_sweep_of_before_the_controls_is_read(jobs: list[Job], tmp_path: Path) -> None:
+    write_sweep(tmp_path, "demo", Path("/store"), jobs)
+    content = json.loads((tmp_path / "sweep.json").read_text())
+    for entry in content["jobs"]:
+        del entry["control"], entry["matched"]
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    assert read_jobs(tmp_path) == jobs
 
 
 def test_the_end_of_a_job_is_entered_with_its_twins(jobs: list[Job], tmp_path: Path) -> None:

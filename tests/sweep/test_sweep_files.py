@@ -1,7 +1,8 @@
-"""Every file of `sweeps/` composes, and has as many cells as it says it has."""
+"""Every file of `sweeps/` composes, and has as many cells as it says it has, with every budget it can have."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +17,28 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from kdbench.config import CONF_DIR
+from kdbench.plan import plan_run
 from kdbench.signature import signature
 from kdbench.sweep import Job
+from kdbench.train import main
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
-CELLS = {"demo": 6, "glue_small": 36}
+BUDGETS = ("smoke", "cpu", "gpu")
+CELLS: dict[str, int | dict[str, int]] = {
+    "demo": 6,
+    "glue_small": 36,
+    "unified/guideline": {"smoke": 28, "cpu": 42, "gpu": 280},
+    "unified/initialization": {"smoke": 64, "cpu": 96, "gpu": 640},
+    "unified/knowledge": {"smoke": 16, "cpu": 78, "gpu": 760},
+    "unified/knowledge_pairs": {"smoke": 28, "cpu": 42, "gpu": 280},
+    "unified/matching": {"smoke": 44, "cpu": 66, "gpu": 840},
+    "unified/size_ladder": {"smoke": 16, "cpu": 72, "gpu": 480},
+    "unified/width_depth": {"smoke": 16, "cpu": 48, "gpu": 320},
+}
+"""The jobs of every file, its controls among them; of a file with a budget, those of each."""
+
+WITH_BUDGET = [name for name, counts in CELLS.items() if isinstance(counts, dict)]
+WITHOUT = [name for name in CELLS if name not in WITH_BUDGET]
 
 
 def stub_plan(cfg: DictConfig, store: Any) -> Any:
@@ -48,16 +66,136 @@ def cells(hydra: Hydra, name: str, *overrides: str) -> list[Job]:
     return found
 
 
+def distinct(jobs: list[Job]) -> int:
+    """The number of runs, none of which is impossible or the same as another."""
+    wanted = [job for job in jobs if job.status != "excluded"]
+    assert {job.status for job in wanted} == {"planned"}
+    assert len({job.signature for job in wanted}) == len(wanted)
+    return len(wanted)
+
+
+def read(budget: str) -> Any:
+    return OmegaConf.load(SWEEPS / "budget" / f"{budget}.yaml").budget
+
+
+def values(jobs: list[Job], axis: str) -> set[str | None]:
+    return {job.axes.get(axis) for job in jobs}
+
+
 def test_every_file_is_counted() -> None:
-    assert {path.stem for path in SWEEPS.glob("*.yaml")} == set(CELLS)
+    names = {path.relative_to(SWEEPS).with_suffix("").as_posix() for path in SWEEPS.rglob("*.yaml")}
+    assert {name for name in names if not name.startswith(("budget/", "wandb/"))} == set(CELLS)
+    assert {name.removeprefix("budget/") for name in names if name.startswith("budget/")} == set(BUDGETS)
+    assert all(set(counts) == set(BUDGETS) for counts in CELLS.values() if isinstance(counts, dict))
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_a_sweep_file_says_its_question_and_has_its_cells(hydra: Hydra, name: str) -> None:
-    first = (SWEEPS / f"{name}.yaml").read_text().splitlines()[0]
-    assert first.startswith("# ")
-    jobs = cells(hydra, name)
-    assert len({job.signature for job in jobs if job.status == "planned"}) == len(jobs) == CELLS[name]
+def test_a_sweep_file_says_its_question_and_its_command(name: str) -> None:
+    lines = (SWEEPS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    package, question = (lines[0], lines[1]) if "/" in name else ("# @package _global_", lines[0])
+    assert package == "# @package _global_"  # without it Hydra nests the file under its folder's name
+    assert question.startswith("# ") and "@package" not in question
+    assert any(line.startswith("# ") and f"kdbench -cd sweeps -cn {name}" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_sweep_file_has_its_cells(hydra: Hydra, name: str) -> None:
+    assert distinct(cells(hydra, name)) == CELLS[name]
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", WITH_BUDGET)
+def test_a_sweep_file_has_its_cells_with_every_budget(hydra: Hydra, name: str, budget: str) -> None:
+    """They are hundreds: those of one task and one seed stand for them."""
+    counts = CELLS[name]
+    assert isinstance(counts, dict)
+    if budget == "smoke":
+        assert distinct(cells(hydra, name, f"budget={budget}")) == counts[budget]
+    else:
+        one = distinct(cells(hydra, name, f"budget={budget}", "data=glue/rte", "seed=1"))
+        tasks, seeds = (read(budget)[key].split(",") for key in ("tasks", "seeds"))
+        assert one * len(tasks) * len(seeds) == counts[budget]
+
+
+@pytest.mark.parametrize("name", WITH_BUDGET)
+def test_a_file_with_a_budget_has_matched_controls(hydra: Hydra, name: str) -> None:
+    jobs = cells(hydra, name, "budget=smoke")
+    controls = {job.signature: job for job in jobs if job.control}
+    for job in jobs:
+        if not job.control and job.status != "excluded":
+            control = controls[job.matched]
+            assert control.axes["method"] == "label"
+            assert {axis: control.axes[axis] for axis in ("data", "student/size", "initialization", "seed")} == {
+                axis: job.axes[axis] for axis in ("data", "student/size", "initialization", "seed")
+            }
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_a_budget_sets_what_the_axes_interpolate(hydra: Hydra, budget: str) -> None:
+    one_task = cells(hydra, "unified/knowledge", f"budget={budget}", "data=glue/rte", "knowledge=logits")
+    one_seed = cells(hydra, "unified/knowledge", f"budget={budget}", "seed=1", "knowledge=logits")
+    assert read(budget).name == budget
+    assert values(one_seed, "data") == set(read(budget).tasks.split(","))
+    assert values(one_task, "seed") == set(read(budget).seeds.split(","))
+    assert values(one_seed, "student/size") == {"l6_h768" if budget == "gpu" else "l3_h384"}
+    assert values(one_seed, "teacher") == {"bert_base" if budget == "gpu" else "minilm"}
+    assert not any("budget" in axis for job in one_seed + one_task for axis in job.axes)
+
+
+def test_the_command_line_wins_over_the_budget(hydra: Hydra) -> None:
+    jobs = cells(hydra, "unified/knowledge", "budget=cpu", "seed=7", "data=glue/rte", "student/size=l2_h192")
+    assert [values(jobs, axis) for axis in ("seed", "data", "student/size")] == [{"7"}, {"glue/rte"}, {"l2_h192"}]
+    assert len(jobs) == 4
+    jobs = cells(hydra, "unified/knowledge", "budget=smoke", "budget.seeds='5,6'", "budget.tasks=generated")
+    assert (values(jobs, "seed"), values(jobs, "data"), len(jobs)) == ({"5", "6"}, {"generated"}, 8)
+    assert not any("budget" in axis for job in jobs for axis in job.axes)
+
+
+@pytest.mark.embedded
+def test_a_budget_is_no_part_of_a_signature(hydra: Hydra, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same values under another budget are the same runs."""
+    monkeypatch.setattr("kdbench.plan.plan_run", plan_run)
+    smoke = cells(hydra, "unified/knowledge", "budget=smoke", "data=generated", "seed=1", "knowledge=logits")
+    values = ["data.source=generated", "data.train_rows=256", "+data.evaluation_rows=256", "training.epochs=1"]
+    values += ["teacher.training.epochs=1", "teacher.optimizer.lr=5e-5"]
+    cpu = cells(hydra, "unified/knowledge", "budget=cpu", "data=generated", "seed=1", "knowledge=logits", *values)
+    assert [job.signature for job in cpu] == [job.signature for job in smoke]
+    assert [job.control for job in cpu] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "sentence"),
+    [
+        ("unified/knowledge", "huge", "budget=huge is no option of budget: choose cpu, gpu, smoke"),
+        ("unified/knowledge", "smoke,cpu", "brings settings of its own for hydra.sweeper, which Hydra drops inside"),
+        ("demo", "smoke", "budget=smoke: there is no such key: "),
+    ],
+)
+def test_a_budget_that_cannot_be_had_is_refused(
+    name: str, budget: str, sentence: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
+    monkeypatch.setattr(
+        sys, "argv", ["kdbench", "-cd", str(SWEEPS), "-cn", name, f"budget={budget}", "plan=true", *quiet]
+    )
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    with pytest.raises(SystemExit):
+        main()
+    err = capfd.readouterr().err
+    assert err.startswith("kdbench: ") and sentence in err and err.count("\n") == 1
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("name", WITH_BUDGET)
+@pytest.mark.parametrize("budget", ["smoke", pytest.param("cpu", marks=pytest.mark.shared)])
+def test_every_cell_of_a_budget_can_run(
+    hydra: Hydra, name: str, budget: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the real check, teacher and data of the budget."""
+    monkeypatch.setattr("kdbench.plan.plan_run", plan_run)
+    data = [f"paths.data={request.getfixturevalue('shared_data')}"] if budget == "cpu" else []
+    jobs = cells(hydra, name, f"budget={budget}", *data)
+    assert {job.status for job in jobs} <= {"planned", "excluded"}
 
 
 def test_the_narrow_student_of_glue_small_begins_at_random_with_a_projection(hydra: Hydra) -> None:

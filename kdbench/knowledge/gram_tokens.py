@@ -1,0 +1,62 @@
+"""Products between tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kdbench.knowledge.base import Knowledge, with_embeddings
+from kdbench.knowledge.view import SPAN_LENGTH, see, seen
+from kdbench.masking import full_precision
+from kdbench.matching.base import Pairs
+from kdbench.outputs import ModelOutputs, Taps
+from kdbench.shape import Shape
+from kdbench.value import choice, switch, whole
+
+VERSION = 1
+
+
+class GramTokens(Knowledge):
+    """H H^T over the tokens, divided by the width, (B, S, S): which tokens go together.
+
+    Neuron selectivity transfer (Huang and Wang 2017, whose kernel is polynomial; TextBrewer's `nst` and `mmd`) takes
+    two layers of a model; here, as in the release of "KD of Transformer-based Language Models Revisited", it is one
+    twice. Widths may differ, a projection is a choice. Blind to a rotation of all states. With heads, and over other
+    points, it is `pairwise_dot`.
+
+    Args:
+        embeddings: also compare the embedding outputs, as the pair (0, 0).
+        view: `tokens`, or `spans` in their place.
+        span_length: tokens a span.
+    """
+
+    def __init__(
+        self, embeddings: bool = True, view: Literal["tokens", "spans"] = "tokens", span_length: int = SPAN_LENGTH
+    ) -> None:
+        switch("knowledge.embeddings", embeddings)
+        choice("knowledge.view", view, ("tokens", "spans"))
+        whole("knowledge.span_length", span_length)
+        self.embeddings, self.view, self.span_length = embeddings, view, span_length
+
+    def taps(self, layers: Iterable[int]) -> Taps:
+        return Taps(hidden=frozenset(layers))
+
+    def extract(self, outputs: ModelOutputs, layer: int) -> Tensor:
+        return see(self.view, outputs.hidden[layer], outputs.mask, self.span_length)
+
+    def relate(self, values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        places = seen(self.view, tokens, self.span_length)
+        assert places is not None
+        states = full_precision(values)
+        with torch.autocast(values.device.type, enabled=False):
+            products = states @ states.transpose(1, 2) / states.shape[-1]
+        return products, places[:, :, None] & places[:, None, :]
+
+    def pairs(self, pairs: Pairs) -> Pairs:
+        return with_embeddings(pairs) if self.embeddings else pairs
+
+    def width(self, shape: Shape, layers: int) -> int:
+        return shape.width
