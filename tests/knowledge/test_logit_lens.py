@@ -29,7 +29,9 @@ def test_a_layer_meets_the_same_reading_of_its_partner_or_the_final_answer(outpu
 
 def test_the_final_answer_is_captured_only_where_it_is_read() -> None:
     assert LogitLens().taps([1, 2]) == Taps(lens=frozenset({1, 2}))
-    assert LogitLens("final").taps([1]) == Taps(logits=True, lens=frozenset({1}))
+    assert LogitLens("final").taps([1]) == Taps(lens=frozenset({1}))
+    assert LogitLens("final").target_taps([1]) == Taps(logits=True)
+    assert LogitLens().target_taps([1]) == LogitLens().taps([1])
 
 
 def test_logits_have_no_width_to_map() -> None:

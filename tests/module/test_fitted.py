@@ -236,7 +236,7 @@ def scored(scores: Iterable[float], model: Model) -> tuple[Callable[[], dict[str
 
 
 @pytest.mark.parametrize(
-    ("settings", "scores", "evaluations", "kept"),
+    ("given", "scores", "evaluations", "kept"),
     [
         ({"epochs": 3}, [0.5, 0.7, 0.6], 3, 1),
         ({"epochs": 3}, [0.5, 0.7, 0.7], 3, 1),  # of equal scores the first
@@ -252,14 +252,14 @@ def test_the_kept_weights_and_the_early_stop(
     rows: Split,
     training: Settings,
     tmp_path: Path,
-    settings: dict[str, Any],
+    given: dict[str, Any],
     scores: list[float],
     evaluations: int,
     kept: int,
 ) -> None:
     model = bag()
     evaluate, seen = scored(scores, model)
-    done = train(teacher(model, training(**settings), rows), rows, tmp_path, evaluate)
+    done = train(teacher(model, training(**given), rows), rows, tmp_path, evaluate)
     assert len(seen) == evaluations and done.steps == 6 * evaluations
     assert done.metrics == {SCORE: scores[kept]}
     assert torch.equal(torch.nn.utils.parameters_to_vector(model.parameters()), seen[kept])

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -306,7 +306,11 @@ def test_a_good_teacher_is_not_remarked(tiny: Overrides) -> None:
 
 
 def test_a_term_without_a_gradient_ends_a_run(tiny: Overrides, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdbench.objective.mse.mse", detached)
+    @wraps(mse)  # whose options it takes, and ignores
+    def called(student: Tensor, teacher: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
+        return detached(student, teacher, mask)
+
+    monkeypatch.setattr("kdbench.objective.mse.mse", called)
     overrides = tiny("knowledge=hidden", "student.dropout=0", "matching=last")
     with pytest.raises(KdbenchError, match=r"term 'transfer' has the loss .* but no gradient"):
         kdbench.run(kdbench.compose(overrides))

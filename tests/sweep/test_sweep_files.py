@@ -143,7 +143,8 @@ def test_a_budget_sets_what_the_axes_interpolate(hydra: Hydra, budget: str) -> N
 
 
 def test_the_command_line_wins_over_the_budget(hydra: Hydra) -> None:
-    jobs = cells(hydra, "unified/knowledge", "budget=cpu", "seed=7", "data=glue/rte", "student/size=l2_h192")
+    one = ("seed=7", "data=glue/rte", "student/size=l2_h192", "knowledge=logits,hidden,attention")
+    jobs = cells(hydra, "unified/knowledge", "budget=cpu", *one)
     assert [values(jobs, axis) for axis in ("seed", "data", "student/size")] == [{"7"}, {"glue/rte"}, {"l2_h192"}]
     assert len(jobs) == 4
     jobs = cells(hydra, "unified/knowledge", "budget=smoke", "budget.seeds='5,6'", "budget.tasks=generated")
