@@ -36,7 +36,10 @@ KEY = "stages.task.terms.transfer"
 THREE_CLASSES = ["data.labels=[one,two,three]", "data.generated.classes=3"]
 
 AXES = ("knowledge", "matching", "projection", "objective")
-GIVEN = {"matching=explicit": ["matching.layers=[[1,2],[2,4]]"]}
+GIVEN = {
+    "matching=explicit": ["matching.layers=[[1,2],[2,4]]"],
+    "objective=margin": ["objective.margin=0.0"],  # distances between tiny models are below the customary 1
+}
 STUDENTS = {  # the teacher has 4 layers, width 32 and 4 heads
     "equal": {"layers": 2, "width": 32, "heads": 4},
     "narrower": {"layers": 2, "width": 16, "heads": 2},
