@@ -20,8 +20,8 @@ demo: setup  ## the main job on the embedded default: teacher, students, report
 	$(VENV)/bin/kdbench -cd sweeps -cn demo hydra.sweep.dir=outputs/sweeps/demo
 	$(VENV)/bin/kdbench-report outputs/sweeps/demo
 
-test: setup  ## every test but the slow ones
-	$(RUN) pytest
+test: setup  ## every test but the slow ones, on all cores
+	$(RUN) pytest -n auto --dist worksteal
 
 lint: setup  ## ruff: style and format
 	$(RUN) ruff check .
