@@ -16,8 +16,8 @@ def released(key: str, term: Mapping[str, Any], compat: Mapping[str, Any]) -> di
     Args:
         key: the term's place in the configuration, named in a refusal.
         term: with its parts written out.
-        compat: `options`, from a `_target_` to the options it gets (those it has; a part has them all or is another
-            version than the release means), and `refused`, from a `_target_` and an option's value to the reason.
+        compat: `options`, from a `_target_` to what is set in its place, and `refused`, from a `_target_` and an
+            option's value to the reason. An objective inside another is left as it is.
 
     Raises:
         ImpossibleError: what the release cannot run.

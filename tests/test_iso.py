@@ -62,3 +62,12 @@ def test_a_size_that_is_not_there_is_refused(tmp_path: Path) -> None:
         encoder_size("l9_h9")
     with pytest.raises(KdbenchError, match="student/size=l2_h128 is not there"):
         encoder_size("l2_h128", tmp_path)
+
+
+@pytest.mark.parametrize("budget", ["smoke", "cpu", "gpu"])
+def test_the_sweep_of_width_and_depth_compares_whole_families(budget: str) -> None:
+    sweep = OmegaConf.load(Path(__file__).parent.parent / "sweeps" / "unified" / "width_depth.yaml")
+    sizes = sweep.budget.sizes[budget].split(",")
+    families = list(zip(sizes[::2], sizes[1::2], strict=True))
+    for family in families:
+        refuse_unequal(family, FAMILIES[family])
