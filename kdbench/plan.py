@@ -17,8 +17,11 @@ from kdbench.pretrained import fingerprint
 from kdbench.signature import signature, versions
 from kdbench.store import Store
 
-VERSION = 1
-"""Of the engine's own mathematics: the step, the evaluation, the seeds. Raised when a repair changes results."""
+VERSION = 2
+"""Of the engine's own mathematics: the step, the evaluation, the seeds. Raised when a change of it changes results.
+
+2: the terms' means and weights are taken for all terms at once, which changes the last bits of a loss.
+"""
 
 WITHOUT_EFFECT = ("checkpoint_every_steps", "log_every_steps")
 """Settings of a training that cannot change its result."""
