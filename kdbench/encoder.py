@@ -19,6 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PretrainedC
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from kdbench import pooling
 from kdbench.data.batch import Batch
 from kdbench.error import KdbenchError
 from kdbench.model import Model
@@ -37,7 +38,7 @@ class Recorder:
         self.query: dict[int, Tensor] = {}
         self.key: dict[int, Tensor] = {}
         self.value: dict[int, Tensor] = {}
-        self.scaling: dict[int, float] = {}
+        self.scores: dict[int, Tensor] = {}
 
     def record(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> None:
         """Keep what the taps name of the next layer; each tensor is (B, H, S, d)."""
@@ -49,8 +50,9 @@ class Recorder:
             self.key[layer] = key
         if layer in self.taps.value:
             self.value[layer] = value
-        if layer in self.taps.attention:
-            self.scaling[layer] = query.shape[-1] ** -0.5 if scaling is None else scaling
+        if layer in self.taps.scores:
+            factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+            self.scores[layer] = query @ key.transpose(-1, -2) * factor
 
 
 def _attend(
@@ -92,18 +94,19 @@ class Encoder(Model):
             inputs["token_type_ids"] = batch.token_type_ids
         if recorder is not None:
             inputs["recorder"] = recorder
-        read = taps.hidden | taps.lens
-        raw = self.model(**inputs, output_hidden_states=bool(read), return_dict=True)
+        raw = self.model(**inputs, output_hidden_states=bool(taps.states), return_dict=True)
         outputs = ModelOutputs(
             mask=batch.attention_mask,
             logits=raw.logits,
             labels=batch.labels,
             hidden={layer: raw.hidden_states[layer] for layer in taps.hidden},
+            cls={layer: pooling.first(raw.hidden_states[layer]) for layer in taps.cls},
+            mean={layer: pooling.mean(raw.hidden_states[layer], batch.attention_mask) for layer in taps.mean},
             lens={layer: self.read_out(raw.hidden_states[layer]) for layer in taps.lens},
         )
         if recorder is None:
             return outputs
-        return replace(outputs, query=recorder.query, key=recorder.key, value=recorder.value, scaling=recorder.scaling)
+        return replace(outputs, query=recorder.query, key=recorder.key, value=recorder.value, scores=recorder.scores)
 
     def read_out(self, hidden: Tensor) -> Tensor:
         """The task head on the output of any layer, (B, S, D) -> (B, C): what the model would answer from there."""

@@ -1,67 +1,92 @@
 """What a model hands to the knowledge: `ModelOutputs`, the one meeting point of architectures and terms.
 
-The shapes used everywhere: logits and lens (B, C); hidden (B, S, D); query, key, value (B, H, S, d); mask (B, S), true
-on real tokens. B is the batch, S the padded length, C the classes, D the width, H the heads, d = D / H.
+The shapes used everywhere: logits and lens (B, C); hidden (B, S, D); cls and mean (B, D); query, key, value
+(B, H, S, d); scores (B, H, S, S); mask (B, S), true on real tokens. B is the batch, S the padded length, C the classes,
+D the width, H the heads, d = D / H.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 
 from torch import Tensor
+
+Stream = tuple[str, int]
+"""One tensor of a model: its field in `ModelOutputs`, and its layer (0 for the logits)."""
 
 
 @dataclass(frozen=True)
 class Taps:
     """Which layers of a model a knowledge reads: the one declaration that captures, checks and caches read.
 
-    Layers count from 1; layer 0 of `hidden` is the embedding output. `lens` is the model's own task head applied to a
+    Layers count from 1; layer 0 of `hidden`, `cls` and `mean` is the embedding output. `cls` and `mean` are the first
+    token of a hidden state and the mean of its real tokens: a knowledge that sees no more of a layer says so here.
+    `scores` are the scaled products of query and key before softmax. `lens` is the model's own task head applied to a
     layer's output. The empty set means "not read".
     """
 
     logits: bool = False
     hidden: frozenset[int] = frozenset()
+    cls: frozenset[int] = frozenset()
+    mean: frozenset[int] = frozenset()
     query: frozenset[int] = frozenset()
     key: frozenset[int] = frozenset()
     value: frozenset[int] = frozenset()
+    scores: frozenset[int] = frozenset()
     lens: frozenset[int] = frozenset()
 
     def __or__(self, other: Taps) -> Taps:
-        return Taps(
-            self.logits or other.logits,
-            self.hidden | other.hidden,
-            self.query | other.query,
-            self.key | other.key,
-            self.value | other.value,
-            self.lens | other.lens,
-        )
+        return Taps(*(getattr(self, each.name) | getattr(other, each.name) for each in fields(self)))
+
+    def __iter__(self) -> Iterator[Stream]:
+        """Every tensor that is read, in a fixed order."""
+        if self.logits:
+            yield "logits", 0
+        for each in fields(self)[1:]:
+            yield from ((each.name, layer) for layer in sorted(getattr(self, each.name)))
+
+    @classmethod
+    def of(cls, streams: Iterable[Stream]) -> Taps:
+        """The taps that read exactly these tensors."""
+        read: dict[str, set[int]] = {}
+        for name, layer in streams:
+            read.setdefault(name, set()).add(layer)
+        logits = read.pop("logits", None) is not None
+        return cls(logits, **{name: frozenset(layers) for name, layers in read.items()})
 
     @property
     def attention(self) -> frozenset[int]:
-        """The layers whose attention inputs are read."""
-        return self.query | self.key | self.value
+        """The layers whose attention is read."""
+        return self.query | self.key | self.value | self.scores
+
+    @property
+    def states(self) -> frozenset[int]:
+        """The layers whose output is read, whole or in part."""
+        return self.hidden | self.cls | self.mean | self.lens
 
     @property
     def deepest(self) -> int:
         """The last layer that is read; logits need them all, which the caller knows."""
-        return max(self.hidden | self.attention | self.lens, default=0)
+        return max(self.states | self.attention, default=0)
 
 
 @dataclass(frozen=True)
 class ModelOutputs:
     """The tensors of one forward pass, filled only where a term asked for them.
 
-    `scaling` maps a layer to the factor of its scores: scores = scaling * query @ key^T. `labels` are the batch's,
-    (B,): class ids (-1 where there is none) or, for a regression, floats (NaN where there is none).
+    `labels` are the batch's, (B,): class ids (-1 where there is none) or, for a regression, floats (NaN where there is
+    none).
     """
 
     mask: Tensor
     logits: Tensor | None = None
     labels: Tensor | None = None
     hidden: Mapping[int, Tensor] = field(default_factory=dict)
+    cls: Mapping[int, Tensor] = field(default_factory=dict)
+    mean: Mapping[int, Tensor] = field(default_factory=dict)
     query: Mapping[int, Tensor] = field(default_factory=dict)
     key: Mapping[int, Tensor] = field(default_factory=dict)
     value: Mapping[int, Tensor] = field(default_factory=dict)
+    scores: Mapping[int, Tensor] = field(default_factory=dict)
     lens: Mapping[int, Tensor] = field(default_factory=dict)
-    scaling: Mapping[int, float] = field(default_factory=dict)

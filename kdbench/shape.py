@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-EVERY_TAP = frozenset({"logits", "hidden", "query", "key", "value", "lens"})
+from kdbench.outputs import Taps
+
+EVERY_TAP = frozenset(each.name for each in fields(Taps))
 
 
 @dataclass(frozen=True)

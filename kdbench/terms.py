@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +12,7 @@ from kdbench.config import compares, innermost, instantiate, module_of
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.knowledge.base import Knowledge
 from kdbench.matching.base import Matching, Pairs, refuse_unmixable
+from kdbench.outputs import Taps
 from kdbench.progress import START
 from kdbench.projection.base import Projection
 from kdbench.seeds import derive, drawing
@@ -19,7 +20,7 @@ from kdbench.shape import Shape
 from kdbench.term import WITHOUT_LAYERS, Objective, Schedule, Term
 from kdbench.value import number
 
-TAPS = ("logits", "hidden", "query", "key", "value", "lens")
+TAPS = tuple(each.name for each in fields(Taps))
 SAMPLED_PROGRESS = tuple(place / 20 for place in range(21))
 """Where a schedule is tried before any work: enough to see a wrong beginning, end or sign."""
 
@@ -168,7 +169,7 @@ def _schedules(key: str, term: Mapping[str, Any]) -> dict[str, Schedule]:
 
 def _layers(key: str, knowledge: Knowledge, matching: Matching, pairs: Pairs) -> None:
     """Refuse layers that the knowledge cannot read, and a matching that cannot pair what it reads."""
-    if any(0 in pair for pair in pairs) and not knowledge.taps({0}).hidden:
+    if any(0 in pair for pair in pairs) and not knowledge.taps({0}).states - knowledge.taps({0}).lens:
         raise ImpossibleError(
             f"{key}.matching pairs layer 0, the embedding output, which only a knowledge of hidden states reads: "
             "leave it out"

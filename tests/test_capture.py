@@ -21,7 +21,8 @@ CONFIGS = [
     ElectraConfig(**BERT, embedding_size=16),
     DistilBertConfig(dim=16, n_layers=3, n_heads=2, hidden_dim=32, **SMALL),
 ]
-EVERYTHING = Taps(True, frozenset(range(4)), *(frozenset({1, 2, 3}),) * 3)
+LAYERS = frozenset({1, 2, 3})
+EVERYTHING = Taps(True, *(LAYERS | {0},) * 3, query=LAYERS, key=LAYERS, value=LAYERS, scores=LAYERS)
 
 
 def batch(rows: int = 3, length: int = 7, padding: int = 2) -> Batch:
@@ -71,8 +72,8 @@ def test_captures_equal_what_eager_attention_returns(config: BertConfig) -> None
 def test_only_what_is_named_is_captured() -> None:
     outputs = built(CONFIGS[0])(batch(), Taps(hidden=frozenset({0, 2}), query=frozenset({3})))
     assert set(outputs.hidden) == {0, 2}
-    assert set(outputs.query) == set(outputs.scaling) == {3}
-    assert not outputs.key and not outputs.value
+    assert set(outputs.query) == {3}
+    assert not outputs.key and not outputs.value and not outputs.scores and not outputs.cls and not outputs.mean
 
 
 def test_two_calls_share_no_state() -> None:

@@ -27,15 +27,16 @@ def side(shape: Shape, seed: int) -> ModelOutputs:
 
     layers = range(1, shape.layers + 1)
     heads = (len(LENGTHS), shape.heads, max(LENGTHS), shape.width // shape.heads)
+    query, key = ({layer: draw(*heads) for layer in layers} for _ in range(2))
     return ModelOutputs(
         mask=torch.arange(max(LENGTHS))[None] < torch.tensor(LENGTHS)[:, None],
         logits=draw(len(LENGTHS), shape.classes),
         labels=torch.tensor([0, 2]),
         hidden={layer: draw(len(LENGTHS), max(LENGTHS), shape.width) for layer in range(shape.layers + 1)},
-        query={layer: draw(*heads) for layer in layers},
-        key={layer: draw(*heads) for layer in layers},
+        query=query,
+        key=key,
         value={layer: draw(*heads) for layer in layers},
-        scaling=dict.fromkeys(layers, heads[-1] ** -0.5),
+        scores={layer: query[layer] @ key[layer].mT * heads[-1] ** -0.5 for layer in layers},
     )
 
 

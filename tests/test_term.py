@@ -42,9 +42,7 @@ def outputs(layers: int, width: int = 4, seed: int = 0) -> ModelOutputs:
         logits=draw(1, 2),
         labels=torch.tensor([1]),
         hidden={layer: draw(1, 3, width) for layer in range(layers + 1)},
-        query=heads,
-        key={layer: -value for layer, value in heads.items()},
-        scaling=dict.fromkeys(heads, 0.5),
+        scores={layer: -0.5 * value @ value.mT for layer, value in heads.items()},
     )
 
 
@@ -60,8 +58,8 @@ def test_a_term_sums_its_pairs_or_takes_their_mean() -> None:
 
 def test_taps_name_exactly_the_paired_layers() -> None:
     term = Term("attention", Attention(), mse, Pairing([(1, 2), (2, 4)]), Identity(0, 0, [], []))
-    assert term.student_taps == Taps(query=frozenset({1, 2}), key=frozenset({1, 2}))
-    assert term.teacher_taps == Taps(query=frozenset({2, 4}), key=frozenset({2, 4}))
+    assert term.student_taps == Taps(scores=frozenset({1, 2}))
+    assert term.teacher_taps == Taps(scores=frozenset({2, 4}))
     assert Hidden(embeddings=True).pairs([(1, 2)]) == [(0, 0), (1, 2)]
 
 
@@ -110,7 +108,7 @@ def test_projections_draw_from_a_generator_of_their_own() -> None:
         (
             ["knowledge=attention"],
             (Shape(3, 8, 4, 2, frozenset({"logits", "hidden"})), Shape(6, 8, 4, 2)),
-            "reads key, query of the student",
+            "reads scores of the student",
         ),
     ],
 )

@@ -47,10 +47,10 @@ class Attention(Knowledge):
         self.kind = "tensors" if space == "scores" else "probabilities"
 
     def taps(self, layers: Iterable[int]) -> Taps:
-        return Taps(query=frozenset(layers), key=frozenset(layers))
+        return Taps(scores=frozenset(layers))
 
     def extract(self, outputs: ModelOutputs, layer: int) -> Tensor:
-        maps = outputs.query[layer] @ outputs.key[layer].transpose(-1, -2) * outputs.scaling[layer]
+        maps = outputs.scores[layer]
         if self.space == "probabilities":
             maps = log_softmax(maps, outputs.mask[:, None, None, :]).exp()
         if self.floor is not None:

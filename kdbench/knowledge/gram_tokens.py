@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from kdbench.knowledge.base import Knowledge, with_embeddings
-from kdbench.knowledge.view import SPAN_LENGTH, see, seen
+from kdbench.knowledge.states import States
+from kdbench.knowledge.view import SPAN_LENGTH, seen
 from kdbench.masking import full_precision
-from kdbench.matching.base import Pairs
-from kdbench.outputs import ModelOutputs, Taps
-from kdbench.shape import Shape
-from kdbench.value import choice, switch, whole
+from kdbench.value import choice
 
 VERSION = 1
 
 
-class GramTokens(Knowledge):
+class GramTokens(States):
     """H H^T over the tokens, divided by the width, (B, S, S): which tokens go together.
 
     Neuron selectivity transfer (Huang and Wang 2017, whose kernel is polynomial; TextBrewer's `nst` and `mmd`) takes
@@ -36,16 +32,8 @@ class GramTokens(Knowledge):
     def __init__(
         self, embeddings: bool = True, view: Literal["tokens", "spans"] = "tokens", span_length: int = SPAN_LENGTH
     ) -> None:
-        switch("knowledge.embeddings", embeddings)
         choice("knowledge.view", view, ("tokens", "spans"))
-        whole("knowledge.span_length", span_length)
-        self.embeddings, self.view, self.span_length = embeddings, view, span_length
-
-    def taps(self, layers: Iterable[int]) -> Taps:
-        return Taps(hidden=frozenset(layers))
-
-    def extract(self, outputs: ModelOutputs, layer: int) -> Tensor:
-        return see(self.view, outputs.hidden[layer], outputs.mask, self.span_length)
+        super().__init__(embeddings, view, span_length)
 
     def relate(self, values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         places = seen(self.view, tokens, self.span_length)
@@ -54,9 +42,3 @@ class GramTokens(Knowledge):
         with torch.autocast(values.device.type, enabled=False):
             products = states @ states.transpose(1, 2) / states.shape[-1]
         return products, places[:, :, None] & places[:, None, :]
-
-    def pairs(self, pairs: Pairs) -> Pairs:
-        return with_embeddings(pairs) if self.embeddings else pairs
-
-    def width(self, shape: Shape, layers: int) -> int:
-        return shape.width

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from kdbench.knowledge.base import Knowledge, refuse_unequal_widths, with_embeddings
-from kdbench.knowledge.view import SPAN_LENGTH, VIEWS, View, see, seen
-from kdbench.matching.base import Pairs
-from kdbench.outputs import ModelOutputs, Taps
+from kdbench.knowledge.base import refuse_unequal_widths
+from kdbench.knowledge.states import States
+from kdbench.knowledge.view import SPAN_LENGTH, VIEWS, View, seen
 from kdbench.shape import Shape
-from kdbench.value import choice, switch, whole
+from kdbench.value import choice
 
 VERSION = 1
 
 
-class Hidden(Knowledge):
+class Hidden(States):
     """The output of a layer: every token (B, S, D), [CLS] or the mean (B, D), or spans; layer 0 is the embeddings'.
 
     For post-norm encoders such as BERT a layer's output is normalised; a pre-norm model gives its residual stream,
@@ -40,18 +39,10 @@ class Hidden(Knowledge):
         span_length: int = SPAN_LENGTH,
         layers: Literal["each", "concatenated"] = "each",
     ) -> None:
-        switch("knowledge.embeddings", embeddings)
         choice("knowledge.view", view, VIEWS)
-        whole("knowledge.span_length", span_length)
         choice("knowledge.layers", layers, ("each", "concatenated"))
-        self.embeddings, self.view, self.span_length = embeddings, view, span_length
+        super().__init__(embeddings, view, span_length)
         self.joint = layers == "concatenated"
-
-    def taps(self, layers: Iterable[int]) -> Taps:
-        return Taps(hidden=frozenset(layers))
-
-    def extract(self, outputs: ModelOutputs, layer: int) -> Tensor:
-        return see(self.view, outputs.hidden[layer], outputs.mask, self.span_length)
 
     def join(self, layers: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(layers), dim=-1)
@@ -59,9 +50,6 @@ class Hidden(Knowledge):
     def relate(self, values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         mask = seen(self.view, tokens, self.span_length)
         return values, None if mask is None else mask[:, :, None]
-
-    def pairs(self, pairs: Pairs) -> Pairs:
-        return with_embeddings(pairs) if self.embeddings else pairs
 
     def width(self, shape: Shape, layers: int) -> int:
         return shape.width * (layers if self.joint else 1)

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from kdbench.error import ImpossibleError
-from kdbench.knowledge.base import Knowledge, with_embeddings
 from kdbench.knowledge.geometry import split_heads
 from kdbench.knowledge.relation import refuse_indivisible
-from kdbench.knowledge.view import SPAN_LENGTH, see, seen
+from kdbench.knowledge.states import States
+from kdbench.knowledge.view import SPAN_LENGTH, View, seen
 from kdbench.masking import full_precision
 from kdbench.matching.base import Pairs
-from kdbench.outputs import ModelOutputs, Taps
 from kdbench.shape import Shape
-from kdbench.value import choice, switch, whole
+from kdbench.value import choice, whole
 
 Over = Literal["tokens", "spans", "layers", "samples"]
 OVER = ("tokens", "spans", "layers", "samples")
 
 
-class PointRelation(Knowledge):
+class PointRelation(States):
     """How hidden states lie to each other; blind to the width they lie in, so that it needs no projection.
 
     Args:
@@ -50,25 +48,16 @@ class PointRelation(Knowledge):
         heads: int = 1,
     ) -> None:
         choice("knowledge.over", over, OVER)
-        switch("knowledge.embeddings", embeddings)
         choice("knowledge.view", view, ("mean", "cls"))
-        whole("knowledge.span_length", span_length)
         whole("knowledge.heads", heads)
-        self.over, self.embeddings, self.view, self.span_length, self.heads = over, embeddings, view, span_length, heads
+        seen_as: dict[Over, View] = {"samples": view, "spans": "spans"}
+        super().__init__(embeddings, seen_as.get(over, "tokens"), span_length)
+        self.over, self.heads = over, heads
         self.joint, self.in_batch = over == "layers", over == "samples"
 
     @abstractmethod
     def relation(self, points: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """What is compared of points (B, G, N, D), of which the mask (B, G, N) exist: (B, G, N, ...) and its mask."""
-
-    def taps(self, layers: Iterable[int]) -> Taps:
-        return Taps(hidden=frozenset(layers))
-
-    def extract(self, outputs: ModelOutputs, layer: int) -> Tensor:
-        hidden = outputs.hidden[layer]
-        if self.over == "spans":
-            return see("spans", hidden, outputs.mask, self.span_length)
-        return see(self.view, hidden, outputs.mask) if self.over == "samples" else hidden
 
     def relate(self, values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         points, mask = split_heads(*self._points(full_precision(values), tokens), self.heads)
@@ -79,16 +68,13 @@ class PointRelation(Knowledge):
         return relation, mask
 
     def pairs(self, pairs: Pairs) -> Pairs:
-        pairs = with_embeddings(pairs) if self.embeddings else pairs
+        pairs = super().pairs(pairs)
         if self.joint and len(pairs) < self.least_layers:
             raise ImpossibleError(
                 f"knowledge={self.name} with over=layers relates at least {self.least_layers} layers to each other, "
                 f"but it is given {len(pairs)}: choose matching=uniform, a deeper student, or knowledge.over=tokens"
             )
         return pairs
-
-    def width(self, shape: Shape, layers: int) -> int:
-        return shape.width
 
     def check(self, student: Shape, teacher: Shape, projected: bool) -> None:
         refuse_indivisible(self.name, self.heads, student, teacher)
@@ -104,6 +90,6 @@ class PointRelation(Knowledge):
             return values[None, None], torch.ones_like(tokens[:, 0])[None, None]
         if self.over == "layers":  # (B, L, S, D)
             return values.transpose(1, 2), tokens[:, :, None].expand(-1, -1, values.shape[1])
-        existing = seen(self.over, tokens, self.span_length)
+        existing = seen(self.view, tokens, self.span_length)
         assert existing is not None
         return values[:, None], existing[:, None]

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kdbench.outputs import ModelOutputs, Taps
+
 View = Literal["tokens", "cls", "mean", "spans"]
 VIEWS = ("tokens", "cls", "mean", "spans")
 SPAN_LENGTH = 4
 
 
-def see(view: View, hidden: Tensor, tokens: Tensor, span_length: int = SPAN_LENGTH) -> Tensor:
-    """A view of hidden states.
+def view_taps(view: View, layers: Iterable[int]) -> Taps:
+    """What must be captured for a view of these layers: no more than it sees of them."""
+    read = frozenset(layers)
+    if view == "cls":
+        return Taps(cls=read)
+    return Taps(mean=read) if view == "mean" else Taps(hidden=read)
+
+
+def see(view: View, outputs: ModelOutputs, layer: int, span_length: int = SPAN_LENGTH) -> Tensor:
+    """A view of a layer's output.
 
     Args:
         view: `tokens` as they are, `cls` the first token, `mean` over the real tokens, `spans` the means of
             consecutive pieces of `span_length` tokens, counted from the first token (the paper's phrases, Liu et al.
             2022, need a chunker).
-        hidden: (B, S, D).
-        tokens: (B, S), true on real tokens.
+        outputs: of the model, filled as `view_taps` says.
+        layer: 0 for the embedding output.
+        span_length: tokens a span.
 
     Returns:
         (B, S, D), (B, D), (B, D) or (B, ceil(S / span_length), D).
     """
+    if view == "cls":
+        return outputs.cls[layer]
+    if view == "mean":
+        return outputs.mean[layer]
+    hidden = outputs.hidden[layer]
     if view == "tokens":
         return hidden
-    if view == "cls":
-        return hidden[:, 0]
-    if view == "mean":
-        weights = tokens[:, :, None].to(hidden.dtype)
-        return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
-    weights = _pieces(tokens[:, :, None].to(hidden.dtype), span_length)
-    sums = _pieces(hidden * tokens[:, :, None], span_length).sum(dim=2)
+    weights = _pieces(outputs.mask[:, :, None].to(hidden.dtype), span_length)
+    sums = _pieces(hidden * outputs.mask[:, :, None], span_length).sum(dim=2)
     return sums / weights.sum(dim=2).clamp(min=1.0)
 
 

@@ -104,7 +104,7 @@ def outputs(models: dict[str, Model], batch: Callable[..., Batch]) -> Callable[.
 
     def captured(role: str, padding: int = 0, labels: torch.Tensor | None = None) -> ModelOutputs:
         layers = frozenset(range(1, LAYERS[role] + 1))
-        taps = Taps(True, layers | {0}, layers, layers, layers, layers)
+        taps = Taps(True, layers | {0}, layers | {0}, layers | {0}, layers, layers, layers, layers, layers)
         return models[role](batch(padding, labels), taps)
 
     return captured

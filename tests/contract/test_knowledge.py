@@ -105,7 +105,9 @@ def only(outputs: ModelOutputs, taps: Taps) -> ModelOutputs:
         query={layer: outputs.query[layer] for layer in taps.query},
         key={layer: outputs.key[layer] for layer in taps.key},
         value={layer: outputs.value[layer] for layer in taps.value},
-        scaling={layer: outputs.scaling[layer] for layer in taps.attention},
+        cls={layer: outputs.cls[layer] for layer in taps.cls},
+        mean={layer: outputs.mean[layer] for layer in taps.mean},
+        scores={layer: outputs.scores[layer] for layer in taps.scores},
         lens={layer: outputs.lens[layer] for layer in taps.lens},
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,27 @@ from kdbench.outputs import ModelOutputs
 
 LENGTHS = (5, 3, 1)
 LAYERS = (0, 1, 2)
+
+
+def states(hidden: Mapping[int, Tensor], mask: Tensor) -> dict[str, Mapping[int, Tensor]]:
+    """Hidden states as the fields of `ModelOutputs`: whole, their first token, and the mean of their real tokens."""
+    lengths = mask.sum(dim=1).tolist()
+    means = {
+        layer: torch.stack([row[:length].mean(dim=0) for row, length in zip(values, lengths, strict=True)])
+        for layer, values in hidden.items()
+    }
+    return {"hidden": hidden, "cls": {layer: values[:, 0] for layer, values in hidden.items()}, "mean": means}
+
+
+@pytest.fixture(scope="session")
+def restated() -> Callable[..., ModelOutputs]:
+    """The same outputs with other hidden states."""
+
+    def changed(side: ModelOutputs, hidden: Mapping[int, Tensor], mask: Tensor | None = None) -> ModelOutputs:
+        mask = side.mask if mask is None else mask
+        return replace(side, mask=mask, **states(hidden, mask))
+
+    return changed
 
 
 @pytest.fixture(scope="session")
@@ -32,16 +54,18 @@ def outputs() -> Callable[..., ModelOutputs]:
             return torch.cat([values, garbage], dim=axis)
 
         head = (rows, heads, tokens, width // heads)
+        hidden = {layer: padded(draw(rows, tokens, width), 1) for layer in LAYERS}
+        query, key = ({layer: padded(draw(*head), 2) for layer in LAYERS[1:]} for _ in range(2))
         return ModelOutputs(
             mask=mask,
             logits=draw(rows, 4),
             labels=torch.tensor([2, 0, -1]),
-            hidden={layer: padded(draw(rows, tokens, width), 1) for layer in LAYERS},
-            query={layer: padded(draw(*head), 2) for layer in LAYERS[1:]},
-            key={layer: padded(draw(*head), 2) for layer in LAYERS[1:]},
+            **states(hidden, mask),
+            query=query,
+            key=key,
+            scores={layer: query[layer] @ key[layer].mT * (width // heads) ** -0.5 for layer in LAYERS[1:]},
             value={layer: padded(draw(*head), 2) for layer in LAYERS[1:]},
             lens={layer: draw(rows, 4) for layer in LAYERS[1:]},
-            scaling=dict.fromkeys(LAYERS[1:], (width // heads) ** -0.5),
         )
 
     return drawn

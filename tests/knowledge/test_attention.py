@@ -85,7 +85,7 @@ def test_the_order_of_heads_plays_no_part_where_they_are_one_map(
     heads: str, outputs: Outputs, compared: Compared
 ) -> None:
     student, teacher = outputs(1), outputs(2)
-    swapped = replace(student, query={1: student.query[1].flip(1)}, key={1: student.key[1].flip(1)})
+    swapped = replace(student, scores={1: student.scores[1].flip(1)})
     one, all_heads = Attention(heads=heads), Attention()  # type: ignore[arg-type]
     expected = compared(one, mse, student, teacher, 1)
     torch.testing.assert_close(compared(one, mse, swapped, teacher, 1), expected, atol=1e-9, rtol=1e-9)
@@ -124,7 +124,7 @@ def test_heads_that_cannot_meet_are_refused() -> None:
         Attention(heads=heads).check(student, teacher, False)  # type: ignore[arg-type]
         with pytest.raises(ImpossibleError, match=r"choose projection=identity"):
             Attention(heads=heads).check(student, teacher, True)  # type: ignore[arg-type]
-    assert Attention().taps([1, 2]) == Taps(query=frozenset({1, 2}), key=frozenset({1, 2}))
+    assert Attention().taps([1, 2]) == Taps(scores=frozenset({1, 2}))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -75,12 +74,14 @@ def test_concatenated_layers_of_unequal_widths_meet_in_one_projection(outputs: O
     torch.testing.assert_close(term(student, teacher), expected, atol=1e-9, rtol=1e-9)
 
 
-def test_the_first_token_alone_is_seen_by_its_view_whatever_its_length(outputs: Outputs, compared: Compared) -> None:
+def test_the_first_token_alone_is_seen_by_its_view_whatever_its_length(
+    outputs: Outputs, compared: Compared, restated: Outputs
+) -> None:
     student, teacher = outputs(1), outputs(2)
     knowledge = Hidden(False, "cls")
     elsewhere = student.hidden[1].clone()
     elsewhere[:, 1:] += 1.0
-    longer = replace(student, hidden={1: elsewhere * 3.0})
+    longer = restated(student, {1: elsewhere * 3.0})
     expected = compared(knowledge, cosine, student, teacher, 1)
     torch.testing.assert_close(compared(knowledge, cosine, longer, teacher, 1), expected, atol=1e-9, rtol=1e-9)
 

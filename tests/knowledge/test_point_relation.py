@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -170,6 +169,7 @@ def test_what_a_relation_is_blind_to(
     over: str,
     outputs: Outputs,
     compared: Compared,
+    restated: Outputs,
     rotation: Callable[[int], Tensor],
 ) -> None:
     side = outputs(1)
@@ -187,7 +187,7 @@ def test_what_a_relation_is_blind_to(
         ones = torch.ones(5, dtype=values.dtype) * lengths
         return values * ones[None, :, None] * samples * (1.0 if over != "layers" else layer + 1)
 
-    other = replace(side, hidden={layer: changed(values, layer) for layer, values in side.hidden.items()})
+    other = restated(side, {layer: changed(values, layer) for layer, values in side.hidden.items()})
     knowledge = kind(over, span_length=2)  # type: ignore[arg-type]
     loss = compared(knowledge, mse, other, side, *layers(knowledge))
     blind = BLIND_TO[kind, change]
@@ -196,13 +196,13 @@ def test_what_a_relation_is_blind_to(
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_the_order_of_the_tokens_matters_on_one_side_and_not_on_both(
-    kind: type[PointRelation], outputs: Outputs, compared: Compared
+    kind: type[PointRelation], outputs: Outputs, compared: Compared, restated: Outputs
 ) -> None:
     student, teacher = outputs(1), outputs(2)
     order = torch.tensor([[4, 2, 0, 1, 3], [1, 2, 0, 3, 4], [0, 1, 2, 3, 4]])
 
     def shuffled(side: ModelOutputs) -> ModelOutputs:
-        return replace(side, hidden={1: side.hidden[1].take_along_dim(order[:, :, None], dim=1)})
+        return restated(side, {1: side.hidden[1].take_along_dim(order[:, :, None], dim=1)})
 
     knowledge = kind()
     expected = compared(knowledge, mse, student, teacher, 1)
@@ -215,14 +215,19 @@ def test_the_order_of_the_tokens_matters_on_one_side_and_not_on_both(
 @pytest.mark.parametrize("over", OVER)
 @pytest.mark.parametrize("kind", CLASSES)
 def test_points_at_one_place_teach_nothing_and_break_nothing(
-    kind: type[PointRelation], over: str, objective: Callable[..., Tensor], outputs: Outputs, compared: Compared
+    kind: type[PointRelation],
+    over: str,
+    objective: Callable[..., Tensor],
+    outputs: Outputs,
+    compared: Compared,
+    restated: Outputs,
 ) -> None:
     """Where all vectors are equal a way has no direction; where they are zero, no vector has one."""
     teacher = outputs(2)
     knowledge = kind(over)  # type: ignore[arg-type]
     for level in (0.0, 1.0):
         same = {layer: torch.full_like(values, level).requires_grad_() for layer, values in teacher.hidden.items()}
-        loss = compared(knowledge, objective, replace(teacher, hidden=same), teacher, *layers(knowledge))
+        loss = compared(knowledge, objective, restated(teacher, same), teacher, *layers(knowledge))
         assert bool(loss.isfinite().all())
         gradients = torch.autograd.grad(loss.sum(), [same[layer] for layer in layers(knowledge)])
         for gradient in gradients:
@@ -234,11 +239,16 @@ def test_points_at_one_place_teach_nothing_and_break_nothing(
 @pytest.mark.parametrize("over", ["tokens", "spans"])
 @pytest.mark.parametrize("kind", [PairwiseCosine, TripletAngle])
 def test_a_row_of_one_token_has_no_pairs_and_loses_nothing(
-    kind: type[PointRelation], over: str, objective: Callable[..., Tensor], outputs: Outputs, compared: Compared
+    kind: type[PointRelation],
+    over: str,
+    objective: Callable[..., Tensor],
+    outputs: Outputs,
+    compared: Compared,
+    restated: Outputs,
 ) -> None:
     student, teacher = outputs(1), outputs(2)
     hidden = student.hidden[1].clone().requires_grad_()
-    loss = compared(kind(over, span_length=1), objective, replace(student, hidden={1: hidden}), teacher, 1)  # type: ignore[arg-type]
+    loss = compared(kind(over, span_length=1), objective, restated(student, {1: hidden}), teacher, 1)  # type: ignore[arg-type]
     # Of three tokens each sees the angle between one pair: a single number, which is no distribution to learn.
     without = [1, 2] if kind is TripletAngle and objective is kl else [2]
     assert [row for row, value in enumerate(loss.tolist()) if value == 0.0] == without
@@ -249,9 +259,9 @@ def test_a_row_of_one_token_has_no_pairs_and_loses_nothing(
 
 @pytest.mark.parametrize("kind", [PairwiseCosine, TripletAngle])
 def test_a_batch_of_one_has_no_relations_between_samples(
-    kind: type[PointRelation], outputs: Outputs, compared: Compared
+    kind: type[PointRelation], outputs: Outputs, compared: Compared, restated: Outputs
 ) -> None:
-    sides = [replace(side, hidden={1: side.hidden[1][:1]}, mask=side.mask[:1]) for side in (outputs(1), outputs(2))]
+    sides = [restated(side, {1: side.hidden[1][:1]}, side.mask[:1]) for side in (outputs(1), outputs(2))]
     for objective in (mse, kl):
         assert compared(kind("samples"), objective, *sides, 1).tolist() == [0.0]
 

@@ -39,7 +39,15 @@ def outputs(layers: int, seed: int, width: int = 6, padding: int = 0) -> ModelOu
     if padding:
         hidden = {layer: nn.functional.pad(values, (0, 0, 0, padding), value=9.0) for layer, values in hidden.items()}
     mask = torch.arange(max(LENGTHS) + padding)[None] < torch.tensor(LENGTHS)[:, None]
-    return ModelOutputs(mask=mask, hidden={layer: values.requires_grad_() for layer, values in hidden.items()})
+    for values in hidden.values():
+        values.requires_grad_()
+    lengths = torch.tensor(LENGTHS)[:, None]
+    return ModelOutputs(
+        mask=mask,
+        hidden=hidden,
+        cls={layer: values[:, 0] for layer, values in hidden.items()},
+        mean={layer: (values * mask[:, :, None]).sum(dim=1) / lengths for layer, values in hidden.items()},
+    )
 
 
 def term(
@@ -140,10 +148,8 @@ def test_a_teacher_of_one_layer_is_its_own_mix() -> None:
 
 
 def test_a_mix_of_what_has_no_width_is_refused() -> None:
-    maps = {layer: torch.zeros(3, 2, 5, 4) for layer in (1, 2)}
-    captured = ModelOutputs(
-        mask=torch.ones(3, 5, dtype=torch.bool), query=maps, key=maps, scaling=dict.fromkeys(maps, 1.0)
-    )
+    maps = {layer: torch.zeros(3, 2, 5, 5) for layer in (1, 2)}
+    captured = ModelOutputs(mask=torch.ones(3, 5, dtype=torch.bool), scores=maps)
     matching = AttentionWeighted()
     made = Term("attention", Attention(), mse, matching.pairing(matching.pairs(2, 2), "sum", 1), Identity(0, 0, [], []))
     with pytest.raises(ImpossibleError, match="matching=uniform for a knowledge without a width"):
