@@ -40,7 +40,7 @@ from kdbench.knowledge.label import Label
 from kdbench.knowledge.logits import Logits
 from kdbench.matching.pairing import Pairing
 from kdbench.matching.uniform import Uniform
-from kdbench.module.student import StudentModule
+from kdbench.module.student import StudentModule, teacher_taps
 from kdbench.module.training import Training
 from kdbench.objective.cosine import cosine
 from kdbench.objective.cross_entropy import cross_entropy
@@ -50,6 +50,7 @@ from kdbench.outputs import Taps
 from kdbench.projection.identity import Identity
 from kdbench.projection.to_teacher import ToTeacher
 from kdbench.quiet import quiet_libraries
+from kdbench.teacher_outputs.source import TeacherOutputs
 from kdbench.term import Term
 
 WARM_UP = 5
@@ -190,7 +191,8 @@ class Clock(pl.Callback):
 def engine_seconds(make: Callable[[], tuple[Encoder, Encoder, list[Term]]], data: list[Batch]) -> float:
     """Seconds of the median step of kdbench's own module under its Trainer."""
     student, teacher, terms = make()
-    module = StudentModule(student, teacher, terms, optimizer, partial(lr_schedule.linear), TRAINING, len(data))
+    source = TeacherOutputs(teacher_taps(terms), teacher)
+    module = StudentModule(student, source, terms, optimizer, partial(lr_schedule.linear), TRAINING, len(data))
     module.train()
     clock = Clock()
     trainer = pl.Trainer(
@@ -204,7 +206,8 @@ def engine_seconds(make: Callable[[], tuple[Encoder, Encoder, list[Term]]], data
 def check_equal(make: Callable[[], tuple[Encoder, Encoder, list[Term]]], data: list[Batch]) -> float:
     """The largest relative difference between the two sides' losses, dropout off; refuses more than float noise."""
     student, teacher, terms = make()
-    module = StudentModule(student, teacher, terms, optimizer, partial(lr_schedule.linear), TRAINING, 1)
+    source = TeacherOutputs(teacher_taps(terms), teacher)
+    module = StudentModule(student, source, terms, optimizer, partial(lr_schedule.linear), TRAINING, 1)
     student.eval()
     ours = module.losses(data[0]).detach()
     student, teacher, terms = make()

@@ -20,6 +20,7 @@ from kdbench.initialization.base import Initialization
 from kdbench.module.training import Training
 from kdbench.pretrained import locate, read_config
 from kdbench.shape import Shape, taps_of
+from kdbench.teacher_outputs.choice import OUTPUTS
 from kdbench.terms import mixes_samples, parts_of
 from kdbench.value import choice, positive, share, switch, whole
 
@@ -76,6 +77,11 @@ def _values(cfg: DictConfig) -> None:
         whole(key, OmegaConf.select(cfg, key), least=0)
     choice("guards.teacher_below_start", cfg.guards.teacher_below_start, ("warn", "error"))
     choice("precision.name", cfg.precision.name, ("f32", "bf16"))
+    choice("teacher.outputs", cfg.teacher.outputs, OUTPUTS)
+    choice("teacher.computed_in", cfg.teacher.computed_in, ("f32", "bf16"))
+    choice("teacher.stored_in", cfg.teacher.stored_in, ("f16", "f32"))
+    positive("teacher.max_bytes", cfg.teacher.max_bytes)
+    whole("teacher.shared_by", cfg.teacher.shared_by)
     choice("device.accelerator", cfg.device.accelerator, ("auto", "cpu", "gpu"))
     for part in ("", "teacher."):
         positive(f"{part}optimizer.lr", OmegaConf.select(cfg, f"{part}optimizer.lr"))

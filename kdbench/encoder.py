@@ -83,6 +83,13 @@ class Encoder(Model):
         self.model = model
         self._takes_types = getattr(model.config, "type_vocab_size", 0) > 1
 
+    def stop_after(self, layers: int) -> None:
+        base = self.model.base_model
+        stack: Any = getattr(base, "encoder", None) or getattr(base, "transformer", None)
+        if isinstance(getattr(stack, "layer", None), nn.ModuleList):
+            self._whole = getattr(self, "_whole", tuple(stack.layer))  # a tuple, which nn.Module does not look into
+            stack.layer = nn.ModuleList(self._whole[:layers]).train(stack.training)
+
     @property
     def shape(self) -> Shape:
         return shape_of(self.model.config, self.model.config.num_labels)

@@ -24,6 +24,13 @@ class Model(nn.Module, ABC):
     def forward(self, batch: Batch, taps: Taps) -> ModelOutputs:
         """One pass over a batch, capturing what `taps` names and nothing more."""
 
+    def stop_after(self, layers: int) -> None:
+        """From now on run no further than that layer: what lies above it, logits included, means nothing then.
+
+        A model that cannot do so runs as deep as ever.
+        """
+        return None
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write configuration and weights (safetensors) so that the model can be loaded without kdbench, if it can."""

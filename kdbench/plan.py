@@ -121,13 +121,15 @@ def _stage_content(
 ) -> dict[str, Any]:
     stage = plain(cfg.stages[name])
     initialization: Initialization = instantiate(cfg.initialization)
-    taught = initialization.needs_teacher or not all(_from_labels(term) for term in stage["terms"].values())
+    distils = not all(_from_labels(term) for term in stage["terms"].values())
+    taught = initialization.needs_teacher or distils
     return {
         "version": VERSION,
         "begins": previous,
         "name": name,
         "data": data,
         "teacher": teacher if taught else None,
+        "outputs": {key: cfg.teacher[key] for key in ("computed_in", "stored_in")} if distils else None,
         "terms": stage["terms"],
         "versions": versions(stage["terms"]),
         "training": _training(stage["training"]),

@@ -17,10 +17,11 @@ from kdbench.initialization.base import Initialization
 from kdbench.model import Model
 from kdbench.module import guards
 from kdbench.module.fit import Fit, fit
-from kdbench.module.student import StudentModule
+from kdbench.module.student import StudentModule, teacher_taps
 from kdbench.module.training import BatchStream, Training
 from kdbench.store import write_json
 from kdbench.teacher import load_teacher, seed_everything, teacher_record
+from kdbench.teacher_outputs.obtain import obtain
 from kdbench.terms import build_terms
 
 log = logging.getLogger(__name__)
@@ -58,9 +59,9 @@ def build_stage(context: Context, name: str, previous: Path | None, folder: Path
     terms = build_terms(name, stage["terms"], student.shape, context.plan.checked.teacher, cfg.seed)
     from_labels = all(term.knowledge.from_labels for term in terms)
     begins = previous is None
-    teacher = load_teacher(context.teacher_path) if not from_labels or initialization.needs_teacher else None
+    load = partial(load_teacher, context.teacher_path)
     if previous is None:
-        initialization.initialize(student, teacher, context.store)
+        initialization.initialize(student, load() if initialization.needs_teacher else None, context.store)
     else:
         load_weights(student, previous)
     if (vocabulary := _vocabulary(student)) is not None:
@@ -70,9 +71,10 @@ def build_stage(context: Context, name: str, previous: Path | None, folder: Path
     rows = context.splits["train"]
     steps = training.steps(len(rows))
     log.info("stage %s: %d rows, %d steps, terms %s", name, len(rows), steps, ", ".join(term.name for term in terms))
+    epochs = steps / training.steps_per_epoch(len(rows))
     module = StudentModule(
         student,
-        None if from_labels else teacher,
+        None if from_labels else obtain(context, teacher_taps(terms), epochs, load),
         terms,
         instantiate(cfg.optimizer),
         instantiate(cfg.lr_schedule),
@@ -102,8 +104,8 @@ def _before(context: Context, module: StudentModule, stream: BatchStream) -> Non
     guards.teacher_is_apart(module, module.configure_optimizers())
     if context.cfg.guards.preflight:
         module.to(context.device)
-        if module.teacher is not None:
-            module.teacher.to(context.device)
+        if module.source is not None:
+            module.source.to(context.device)
         guards.preflight(module, stream)
 
 

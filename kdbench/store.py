@@ -12,8 +12,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -65,15 +65,23 @@ class Store:
         the partial folder stays. Another process that works on the same artefact is waited for. A damaged artefact, a
         full disk and a store that cannot be written raise a KdbenchError; nothing is deleted.
         """
-        folder = self.path(kind, signature)
-        with self._faults(f"computing the {kind} {signature}"):
-            if not folder.exists():
-                with self._locked(kind, signature):
-                    if not folder.exists():
-                        self._build(kind, signature, build)
-        if (damage := self.damage(kind, signature)) is not None:
-            raise self.damaged(kind, signature, damage)
-        return folder
+        return self.obtain_all(kind, [signature], lambda partials: build(partials[signature]))[signature]
+
+    def obtain_all(
+        self, kind: str, signatures: Iterable[str], build: Callable[[Mapping[str, Path]], None]
+    ) -> dict[str, Path]:
+        """As `obtain`, for artefacts that are made together: `build` is given the partial folders of those missing."""
+        folders = {signature: self.path(kind, signature) for signature in signatures}
+        # In one order for everybody: two processes that lock several artefacts never wait for each other.
+        missing = sorted(signature for signature, folder in folders.items() if not folder.exists())
+        with self._faults(f"computing the {kind} {', '.join(missing)}"), ExitStack() as locks:
+            for signature in missing:
+                locks.enter_context(self._locked(kind, signature))
+            self._build(kind, [signature for signature in missing if not folders[signature].exists()], build)
+        for signature in folders:
+            if (damage := self.damage(kind, signature)) is not None:
+                raise self.damaged(kind, signature, damage)
+        return folders
 
     def damaged(self, kind: str, signature: str, damage: str) -> KdbenchError:
         """The refusal of an artefact that a command needs; `damage` as the method of that name says it."""
@@ -122,18 +130,26 @@ class Store:
             lock.release()
         return False
 
-    def _build(self, kind: str, signature: str, build: Callable[[Path], None]) -> None:
-        partial = self.partial(kind, signature)
-        partial.mkdir(exist_ok=True)
+    def _build(self, kind: str, signatures: Sequence[str], build: Callable[[Mapping[str, Path]], None]) -> None:
+        partials = {signature: self.partial(kind, signature) for signature in signatures}
+        for partial in partials.values():
+            partial.mkdir(exist_ok=True)
         start = time.monotonic()
         # A manifest in a partial folder is the sign of a process that was killed after its build, before the rename.
-        if find_damage(partial, kind, signature, hashed=True) is not None:
-            build(partial)
-            seal(partial, kind, signature, time.monotonic() - start)
-        delete_leftovers(partial)
-        sync(partial)
-        os.replace(partial, self.path(kind, signature))
-        sync(partial.parent)
+        unmade = {
+            signature: partial
+            for signature, partial in partials.items()
+            if find_damage(partial, kind, signature, hashed=True) is not None
+        }
+        if unmade:
+            build(unmade)
+        for signature, partial in partials.items():
+            if signature in unmade:
+                seal(partial, kind, signature, time.monotonic() - start)
+            delete_leftovers(partial)
+            sync(partial)
+            os.replace(partial, self.path(kind, signature))
+            sync(partial.parent)
 
     def _beside(self, kind: str, signature: str, suffix: str) -> Path:
         folder = self.path(kind, signature)

@@ -17,13 +17,14 @@ from kdbench.knowledge.hidden import Hidden
 from kdbench.knowledge.logits import Logits
 from kdbench.lr_schedule import constant
 from kdbench.matching.pairing import Pairing
-from kdbench.module.student import StudentModule
+from kdbench.module.student import StudentModule, teacher_taps
 from kdbench.module.training import Training
 from kdbench.objective.kl import kl
 from kdbench.objective.mse import mse
 from kdbench.projection.to_teacher import ToTeacher
 from kdbench.store import Store
 from kdbench.student.bert import bert
+from kdbench.teacher_outputs.source import TeacherOutputs
 from kdbench.term import Term
 
 Overrides = Callable[..., list[str]]
@@ -77,7 +78,8 @@ def module() -> StudentModule:
         Term("hidden", Hidden(False), mse, Pairing([(1, 1), (2, 2)]), ToTeacher(8, 12, [1, 2], [1, 2])),
     ]
     settings = Training(1, None, 4, 1, None, "exact", 1, None, "last", 10, 1)
-    return StudentModule(student, teacher, terms, lambda groups: torch.optim.SGD(groups, lr=0.1), constant, settings, 4)
+    source = TeacherOutputs(teacher_taps(terms), teacher)
+    return StudentModule(student, source, terms, lambda groups: torch.optim.SGD(groups, lr=0.1), constant, settings, 4)
 
 
 def batch(labels: list[int]) -> Batch:

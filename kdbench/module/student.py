@@ -14,20 +14,25 @@ from kdbench.data.batch import Batch
 from kdbench.model import Model
 from kdbench.module.fitted import Fitted, LearningRate
 from kdbench.module.training import Training
-from kdbench.outputs import ModelOutputs, Taps
+from kdbench.outputs import Taps
 from kdbench.progress import Progress
+from kdbench.teacher_outputs.source import TeacherOutputs
 from kdbench.term import Term
+
+
+def teacher_taps(terms: Iterable[Term]) -> Taps:
+    """What terms read of their teacher together."""
+    return reduce(or_, (term.teacher_taps for term in terms), Taps())
 
 
 class StudentModule(Fitted):
     """A student that learns from a stage's terms.
 
-    The teacher is deliberately no submodule: so it is in no checkpoint, no optimizer and no `train()` call. It is put
-    into evaluation mode and frozen here, and runs without a graph.
+    The teacher is deliberately no submodule: so it is in no checkpoint, no optimizer and no `train()` call.
 
     Args:
         model: the student.
-        teacher: None where every term learns from labels.
+        teacher: gives what the terms read of a teacher (`teacher_taps`); None where every term learns from labels.
         terms: the stage's, in order.
         optimizer, lr_schedule, training, steps: see `Fitted`.
         steps_per_epoch: for a matching that is drawn anew every epoch; None: the training is one epoch.
@@ -36,7 +41,7 @@ class StudentModule(Fitted):
     def __init__(
         self,
         model: Model,
-        teacher: Model | None,
+        teacher: TeacherOutputs | None,
         terms: Sequence[Term],
         optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
         lr_schedule: LearningRate,
@@ -50,33 +55,23 @@ class StudentModule(Fitted):
         self._terms = tuple(terms)
         self.names = tuple(term.name for term in terms)
         self.student_taps = reduce(or_, (term.student_taps for term in terms), Taps())
-        self.teacher_taps = reduce(or_, (term.teacher_taps for term in terms), Taps())
-        if teacher is not None:
-            teacher.eval().requires_grad_(False)
-        self._teacher = (teacher,)  # in a tuple, which nn.Module does not look into
+        self.source = teacher
 
     @property
     def teacher(self) -> Model | None:
-        return self._teacher[0]
+        """The model behind the source; None where files stand in its place."""
+        return None if self.source is None else self.source.model
 
     @property
     def progress(self) -> Progress:
         return Progress(self.done, self.steps, self.steps_per_epoch)
 
     def on_fit_start(self) -> None:
-        if self.teacher is not None:
-            self.teacher.to(self.device)
-
-    def teach(self, batch: Batch) -> ModelOutputs | None:
-        """The teacher's outputs; None where no term reads any."""
-        if self.teacher is None or self.teacher_taps == Taps():
-            return None
-        with torch.no_grad():
-            outputs: ModelOutputs = self.teacher(batch, self.teacher_taps)
-        return outputs
+        if self.source is not None:
+            self.source.to(self.device)
 
     def losses(self, batch: Batch) -> Tensor:
-        target = self.teach(batch)
+        target = None if self.source is None else self.source(batch)
         learned = self.model(batch, self.student_taps)
         progress = self.progress
         samples = torch.stack([term(learned, target, progress) for term in self.terms])

@@ -17,10 +17,11 @@ from kdbench.error import ImpossibleError
 from kdbench.knowledge.base import Knowledge
 from kdbench.lr_schedule import constant
 from kdbench.model import Model
-from kdbench.module.student import StudentModule
+from kdbench.module.student import StudentModule, teacher_taps
 from kdbench.module.training import Training
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.shape import Shape
+from kdbench.teacher_outputs.source import TeacherOutputs
 from kdbench.term import WITHOUT_LAYERS, Term
 from kdbench.terms import build_terms
 
@@ -195,10 +196,18 @@ def test_no_gradient_reaches_the_teacher(
     term = term_of(option, reading, models["student"].shape, models["teacher"].shape)
     student, teacher = (copy.deepcopy(models[role]) for role in ("student", "teacher"))
     before = [weight.detach().clone() for weight in teacher.parameters()]
-    module = StudentModule(student, teacher, [term], partial(torch.optim.SGD, lr=0.1), constant, SETTINGS, 1)
+    module = StudentModule(
+        student,
+        TeacherOutputs(teacher_taps([term]), teacher),
+        [term],
+        partial(torch.optim.SGD, lr=0.1),
+        constant,
+        SETTINGS,
+        1,
+    )
     optimizer = module.configure_optimizers()
-    target = module.teach(batch())
-    assert target is None or not any(tensor.requires_grad for tensor in tensors(target))
+    assert module.source is not None
+    assert not any(tensor.requires_grad for tensor in tensors(module.source(batch())))
     module.losses(batch()).sum().backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     assert all(weight.grad is None for weight in teacher.parameters())

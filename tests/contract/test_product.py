@@ -23,10 +23,11 @@ from kdbench.data.batch import Batch
 from kdbench.error import ImpossibleError
 from kdbench.lr_schedule import constant
 from kdbench.model import Model
-from kdbench.module.student import StudentModule
+from kdbench.module.student import StudentModule, teacher_taps
 from kdbench.module.training import Training
 from kdbench.shape import Shape
 from kdbench.student.bert import bert
+from kdbench.teacher_outputs.source import TeacherOutputs
 from kdbench.terms import build_terms, parts_of
 
 Overrides = Callable[..., list[str]]
@@ -276,7 +277,9 @@ def test_every_accepted_triple_trains(knowledge: str, verdicts: dict[Cell, str |
         axes = [text for axis, option in zip(AXES, cell[:-1], strict=True) for text in given(axis, option)]
         cfg = compose(tiny("method=unified", "initialization=random", *THREE_CLASSES, *axes))
         terms = build_terms("task", cfg.stages.task.terms, shape("equal", 3), shape("teacher", 3), seed=1)
-        module = StudentModule(copy.deepcopy(student), teacher, terms, sgd, constant, SETTINGS, 2)
+        module = StudentModule(
+            copy.deepcopy(student), TeacherOutputs(teacher_taps(terms), teacher), terms, sgd, constant, SETTINGS, 2
+        )
         optimizer = module.configure_optimizers()
         before = [weight.detach().clone() for weight in module.model.parameters()]
         for batch in data:

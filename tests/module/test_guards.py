@@ -26,7 +26,7 @@ from kdbench.matching.pairing import Pairing
 from kdbench.model import Model
 from kdbench.module import guards
 from kdbench.module.fit import fit
-from kdbench.module.student import StudentModule
+from kdbench.module.student import StudentModule, teacher_taps
 from kdbench.module.training import BatchStream, Training
 from kdbench.objective.cross_entropy import cross_entropy
 from kdbench.objective.kl import kl
@@ -34,6 +34,7 @@ from kdbench.objective.mse import mse
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.projection.identity import Identity
 from kdbench.store import Store
+from kdbench.teacher_outputs.source import TeacherOutputs
 from kdbench.term import Term
 
 Bags = Callable[..., Model]
@@ -50,10 +51,15 @@ def terms() -> list[Term]:
     ]
 
 
+def taught(student: Model, teacher: Model, terms: list[Term], training: Training) -> StudentModule:
+    source = TeacherOutputs(teacher_taps(terms), teacher)
+    return StudentModule(student, source, terms, ADAMW, constant, training, 12)
+
+
 @pytest.fixture
 def module(bag: Bags, training: Settings) -> StudentModule:
     """A student with dropout and a teacher of other weights."""
-    return StudentModule(bag(dropout=0.2), bag(dropout=0.2, seed=1), terms(), ADAMW, constant, training(), 12)
+    return taught(bag(dropout=0.2), bag(dropout=0.2, seed=1), terms(), training())
 
 
 @pytest.fixture
@@ -76,7 +82,8 @@ def infinite(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Te
 
 
 def with_term(module: StudentModule, term: Term, training: Training) -> StudentModule:
-    return StudentModule(module.model, module.teacher, [*terms(), term], ADAMW, constant, training, 12)
+    assert isinstance(module.teacher, Model)
+    return taught(module.model, module.teacher, [*terms(), term], training)
 
 
 def test_a_good_module_passes_every_guard(module: StudentModule, stream: BatchStream) -> None:
@@ -193,7 +200,7 @@ def test_a_student_that_starts_as_its_teacher_may_have_no_gradient_yet(
     bag: Bags, training: Settings, stream: BatchStream
 ) -> None:
     hidden = Term("hidden", Hidden(False), mse, Pairing([(1, 1)]), Identity(6, 6, [], []))
-    guards.preflight(StudentModule(bag(), bag(), [hidden], ADAMW, constant, training(), 12), stream)
+    guards.preflight(taught(bag(), bag(), [hidden], training()), stream)
 
 
 def test_no_batches_are_refused(module: StudentModule) -> None:
