@@ -18,6 +18,7 @@ from kdbench.data.task import Task
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.initialization.base import Initialization
 from kdbench.module.training import Training
+from kdbench.outputs import Taps
 from kdbench.pretrained import locate, read_config
 from kdbench.shape import Shape, taps_of
 from kdbench.teacher_outputs.choice import OUTPUTS
@@ -27,12 +28,16 @@ from kdbench.value import choice, positive, share, switch, whole
 
 @dataclass(frozen=True)
 class Checked:
-    """What the check had to find out, for those who go on: the task, the two shapes and the teacher's source folder."""
+    """What the check had to find out, for those who go on: task, shapes, the teacher's source folder.
+
+    `taps` says what each stage reads of its teacher.
+    """
 
     task: Task
     student: Shape
     teacher: Shape
     teacher_folder: Path
+    taps: dict[str, Taps]
 
 
 def check(cfg: DictConfig) -> Checked:
@@ -62,11 +67,12 @@ def check(cfg: DictConfig) -> Checked:
     initialization.check(student, teacher)
     Training.from_config(plain(cfg.training))
     Training.from_config(plain(cfg.teacher.training), "teacher.training")
+    taps = {}
     for name, stage in cfg.stages.items():
         Training.from_config(plain(stage.training), f"stages.{name}.training")
-        _terms(str(name), plain(stage.terms), student, teacher)
+        taps[str(name)] = _terms(str(name), plain(stage.terms), student, teacher)
         _micro_batches(str(name), plain(stage))
-    return Checked(task, student, teacher, teacher_folder)
+    return Checked(task, student, teacher, teacher_folder, taps)
 
 
 def _values(cfg: DictConfig) -> None:
@@ -151,10 +157,12 @@ def _micro_batches(stage: str, options: Mapping[str, Any]) -> None:
             )
 
 
-def _terms(stage: str, terms: Mapping[str, Any], student: Shape, teacher: Shape) -> None:
+def _terms(stage: str, terms: Mapping[str, Any], student: Shape, teacher: Shape) -> Taps:
+    """Refuse terms that cannot work; what they read of the teacher."""
     compared: dict[str, str] = {}
+    read = Taps()
     for name, term in terms.items():
-        parts_of(f"stages.{stage}.terms.{name}", term, student, teacher)
+        read |= parts_of(f"stages.{stage}.terms.{name}", term, student, teacher).teacher_taps
         what = repr({key: value for key, value in term.items() if key not in ("weight", "reduction")})
         if what in compared:
             raise ImpossibleError(
@@ -163,3 +171,4 @@ def _terms(stage: str, terms: Mapping[str, Any], student: Shape, teacher: Shape)
                 "weight of one to 0"
             )
         compared[what] = name
+    return read

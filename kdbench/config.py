@@ -31,6 +31,8 @@ CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf
 STUDY_AXES = ("knowledge", "matching", "projection", "objective")
 """The groups that a method reads through interpolation, where it leaves the choice to the command line."""
 
+WITHOUT_EFFECT = {"seed", "plan", "sweep", "budget", "teacher.outputs", "teacher.max_bytes", "teacher.shared_by"}
+"""Keys that distinguish no runs from each other; the seed has its own axis."""
 AXES = ("data", "method", *STUDY_AXES, "student", "student/size", "initialization", "teacher")
 
 
@@ -126,7 +128,7 @@ def _axes(cfg: DictConfig, hydra: DictConfig) -> dict[str, str]:
         key, _, value = override.lstrip("+~").partition("=")
         if (
             key not in AXES
-            and key not in {"seed", "plan", "sweep", "budget"}
+            and key not in WITHOUT_EFFECT
             and not key.startswith(("paths.", "logger", "device", "budget."))
         ):
             axes[key] = value

@@ -17,11 +17,12 @@ from kdbench.initialization.base import Initialization
 from kdbench.model import Model
 from kdbench.module import guards
 from kdbench.module.fit import Fit, fit
-from kdbench.module.student import StudentModule, teacher_taps
+from kdbench.module.student import StudentModule
 from kdbench.module.training import BatchStream, Training
 from kdbench.store import write_json
 from kdbench.teacher import load_teacher, seed_everything, teacher_record
 from kdbench.teacher_outputs.obtain import obtain
+from kdbench.teacher_outputs.reading import readings
 from kdbench.terms import build_terms
 
 log = logging.getLogger(__name__)
@@ -71,10 +72,9 @@ def build_stage(context: Context, name: str, previous: Path | None, folder: Path
     rows = context.splits["train"]
     steps = training.steps(len(rows))
     log.info("stage %s: %d rows, %d steps, terms %s", name, len(rows), steps, ", ".join(term.name for term in terms))
-    epochs = steps / training.steps_per_epoch(len(rows))
     module = StudentModule(
         student,
-        None if from_labels else obtain(context, teacher_taps(terms), epochs, load),
+        None if from_labels else obtain(context, readings(cfg, context.plan)[name], load),
         terms,
         instantiate(cfg.optimizer),
         instantiate(cfg.lr_schedule),

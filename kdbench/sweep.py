@@ -29,7 +29,8 @@ class Job:
 
     `number` is Hydra's, and the name of the job's folder; None where nothing is to be launched. `label` is the part of
     the overrides that tells the job from the others. `control` says that the run is the control of some cell (which a
-    cell of the grid can be too), `matched` is the signature of a cell's own control.
+    cell of the grid can be too), `matched` is the signature of a cell's own control. `shared_by` says how many
+    of the runs to be computed read the least shared of its teacher's outputs.
     """
 
     overrides: tuple[str, ...]
@@ -42,6 +43,7 @@ class Job:
     score: float | None = None
     control: bool = False
     matched: str | None = None
+    shared_by: int = 1
 
 
 def reason_of(error: BaseException) -> str:
@@ -69,7 +71,13 @@ def runs(jobs: Iterable[Job]) -> list[Job]:
     return list(distinct.values())
 
 
-def describe(jobs: Sequence[Job], steps: Iterable[Step], idle: Iterable[str] = (), every_cell: bool = False) -> str:
+def describe(
+    jobs: Sequence[Job],
+    steps: Iterable[Step],
+    idle: Iterable[str] = (),
+    every_cell: bool = False,
+    outputs: Iterable[str] = (),
+) -> str:
     """The plan: how many runs, how many of them are in the store, what has to be made first, what cannot be and why.
 
     Args:
@@ -77,6 +85,7 @@ def describe(jobs: Sequence[Job], steps: Iterable[Step], idle: Iterable[str] = (
         steps: what the runs to compute need, repeated where runs share it.
         idle: exclusions that match no cell, which is worth a line.
         every_cell: list the cells too.
+        outputs: lines about the outputs of teachers.
     """
     counted = Counter(job.status for job in runs(jobs))
     cells = Counter(job.status for job in jobs)
@@ -91,6 +100,7 @@ def describe(jobs: Sequence[Job], steps: Iterable[Step], idle: Iterable[str] = (
         if labels:
             names = _shortened(list(dict.fromkeys(labels)))
             lines.append(f"  {len(labels)} {words.format(s='' if len(labels) == 1 else 's')}: {names}")
+    lines += [f"  {line}" for line in outputs]
     lines += _impossible(jobs)
     lines += [f"  the exclusion {entry} matches no cell" for entry in idle]
     return "\n".join([*lines, *(_cells(jobs) if every_cell else [])])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from kdbench.plan import Step
     from kdbench.store import Store
+    from kdbench.teacher_outputs.reading import Reading
 
 Compose = Callable[[Cell], "DictConfig"]
 """The configuration of a cell, as the launcher will compose it once more; not completed."""
@@ -22,12 +23,16 @@ Compose = Callable[[Cell], "DictConfig"]
 
 @dataclass
 class SweepPlan:
-    """The jobs of a sweep, the steps of the runs to be computed (repeated where runs share one), and their store."""
+    """The jobs of a sweep, the steps of the runs to be computed (repeated where runs share one), and their store.
+
+    `readings` holds by signature what each run to be computed reads of its teacher.
+    """
 
     compose: Compose
     jobs: list[Job] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     unread: list[str | None] = field(default_factory=list)
+    readings: dict[str | None, list[Reading]] = field(default_factory=dict)
     found_store: Store | None = None
 
     @property
@@ -71,6 +76,7 @@ class SweepPlan:
         from kdbench.config import complete
         from kdbench.error import ImpossibleError
         from kdbench.plan import plan_run
+        from kdbench.teacher_outputs.reading import readings
 
         self._one_store(cfg)
         try:
@@ -81,7 +87,18 @@ class SweepPlan:
             job.status, job.reason = "impossible", str(error)
             return []
         job.status, job.signature = "reused" if plan.finished else "planned", plan.signature
+        if not plan.finished:
+            self.readings[plan.signature] = list(readings(completed, plan).values())
         return list(plan.steps)
+
+    def share(self) -> list[str]:
+        """Tell every run how many share its teacher's outputs; lines about what becomes of them."""
+        from kdbench.teacher_outputs.reading import describe, sharing
+
+        shared = dict(zip(self.readings, sharing(self.readings.values()), strict=True))
+        for job in self.jobs:
+            job.shared_by = shared.get(job.signature, 1)
+        return describe(self.readings.values(), self.store)
 
     def _one_store(self, cfg: DictConfig) -> None:
         from kdbench.store import Store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 from pathlib import Path
@@ -33,7 +34,18 @@ def seed_everything(seed: int, purpose: str) -> None:
 
 
 def load_teacher(folder: Path) -> Encoder:
-    """A finished teacher, in evaluation mode and frozen."""
+    """A finished teacher, in evaluation mode, frozen and whole.
+
+    The last one is kept for the next job of a sweep in this process, which mostly asks for the same.
+    """
+    states = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.iterdir()))
+    teacher = _loaded(folder, states)
+    teacher.stop_after(teacher.shape.layers)
+    return teacher
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(folder: Path, states: tuple[tuple[str, int, int], ...]) -> Encoder:
     teacher = encoder.from_folder(folder)
     teacher.eval().requires_grad_(False)
     return teacher

@@ -36,6 +36,11 @@ class Parts:
     projection: Callable[..., Projection] | None
     schedules: dict[str, Schedule]
 
+    @property
+    def teacher_taps(self) -> Taps:
+        """What the term reads of the teacher; nothing where the labels stand in its place."""
+        return Taps() if self.knowledge.from_labels else self.knowledge.target_taps({pair[1] for pair in self.pairs})
+
 
 def parts_of(key: str, term: Mapping[str, Any], student: Shape, teacher: Shape) -> Parts:
     """Build a term's options and refuse a comparison that cannot work.

@@ -42,7 +42,7 @@ def job(cfg: DictConfig) -> Outcome:
         plan = plan_run(completed, Store(completed.paths.store))
         signature = plan.signature
         if completed.plan:
-            _show(plan)
+            _show(completed, plan)
             return Outcome("reused" if plan.finished else "finished", signature, None)
         return _run(completed, plan)
     except KdbenchError as error:
@@ -70,11 +70,16 @@ def _completed(cfg: DictConfig) -> DictConfig:
     return complete(cfg)
 
 
-def _show(plan: RunPlan) -> None:
+def _show(completed: DictConfig, plan: RunPlan) -> None:
     """Log the steps of a run that is planned only."""
+    from kdbench.store import Store
+    from kdbench.teacher_outputs.reading import describe, readings
+
     for step in plan.steps:
         state = "in the store" if step.done else "to compute"
         log.info("%-8s %s  %s  (%s)", step.kind, step.signature, state, step.label)
+    for line in describe([readings(completed, plan).values()], Store(completed.paths.store)):
+        log.info("%s", line)
 
 
 def _run(completed: DictConfig, plan: RunPlan) -> Outcome:

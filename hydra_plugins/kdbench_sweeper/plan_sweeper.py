@@ -99,7 +99,7 @@ class PlanSweeper(Sweeper):
         log.info("Composing and checking %d cells", len(grid.cells))
         plan = plan_sweep(grid, put, self._compose)
         jobs, only_plan = plan.jobs, bool(self.config.get("plan", False))
-        typer.echo(describe(jobs, plan.steps, grid.idle, every_cell=only_plan))
+        typer.echo(describe(jobs, plan.steps, grid.idle, only_plan, plan.share()))
         if all(job.status in ("impossible", "excluded") for job in jobs):
             reason = next(job.reason for job in jobs if job.status == "impossible")
             raise KdbenchError(f"none of the {len(jobs)} cells of this sweep can run; the first because {reason}")
@@ -167,7 +167,8 @@ class PlanSweeper(Sweeper):
         reason = "the job ended without an outcome"
         assert self.launcher is not None
         try:
-            self.launcher.launch([[*job.overrides, *extra] for job in batch], initial_job_idx=batch[0].number)
+            overrides = [[*job.overrides, *extra, f"teacher.shared_by={job.shared_by}"] for job in batch]
+            self.launcher.launch(overrides, initial_job_idx=batch[0].number)
         except Exception as error:
             reason = reason_of(error)
             log.debug("the launcher failed", exc_info=True)

@@ -43,7 +43,7 @@ class Choice:
         parts = [
             f"{word} {listed(streams)}" for word, streams in (("cached", self.cached), ("live", self.live)) if streams
         ]
-        return f"teacher outputs: {'; '.join(parts)} ({self.reason})"
+        return f"{'; '.join(parts)} ({self.reason})"
 
 
 @dataclass(frozen=True)

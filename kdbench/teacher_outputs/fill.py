@@ -48,7 +48,7 @@ def fill(
         precision: of the files.
         padding_id: the tokenizer's.
         device: where the teacher runs.
-        about: the fingerprint of what is kept, for `meta.json`.
+        about: the fingerprint of what is kept, for `meta.json`, and whose it is (`of`).
 
     Raises:
         KdbenchError: an output that is not finite in that precision.
@@ -64,7 +64,8 @@ def fill(
             file.write(rows, read_of(outputs, stream).cpu(), stream)
     for stream, file in files.items():
         file.close()
-        write_json(folders[stream] / META, {**about, "stream": name(stream)})
+        label = f"{name(stream)} of {about['of']}"
+        write_json(folders[stream] / META, {**about, "stream": name(stream), "label": label})
 
 
 class _File:

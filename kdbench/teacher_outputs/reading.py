@@ -1,0 +1,132 @@
+"""What a stage reads of its teacher, and what becomes of that: known before anything is computed."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from kdbench.config import plain
+from kdbench.data.split import Split
+from kdbench.device import resolve_device
+from kdbench.module.training import Training
+from kdbench.outputs import Stream, Taps
+from kdbench.plan import RunPlan
+from kdbench.shape import Shape
+from kdbench.signature import signature
+from kdbench.store import Store
+from kdbench.teacher_outputs.choice import Choice, Question, choose
+from kdbench.teacher_outputs.stream import name
+
+KIND = "outputs"
+SPLIT = "train"
+VERSION = 1
+"""Of what the files hold."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A stage's demand of its teacher.
+
+    Attributes:
+        taps: what its terms read.
+        shape: of the teacher.
+        teacher, data: their signatures.
+        settings: the node `teacher`.
+        training: of the stage.
+        device: `cpu` or `cuda`.
+        label: of teacher and task, for a reader.
+    """
+
+    taps: Taps
+    shape: Shape
+    teacher: str
+    data: str
+    settings: Mapping[str, Any]
+    training: Training
+    device: str
+    label: str
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What determines the outputs, besides which of them: it stands in every file's `meta.json`."""
+        precisions = {key: self.settings[key] for key in ("computed_in", "stored_in")}
+        return {"teacher": self.teacher, "data": self.data, "split": SPLIT, **precisions}
+
+    @property
+    def signatures(self) -> dict[Stream, str]:
+        """The signature of each stream's artefact."""
+        about = {**self.fingerprint, "version": VERSION}
+        return {stream: signature(KIND, {**about, "stream": name(stream)}) for stream in self.taps}
+
+    def choose(self, store: Store, lengths: np.ndarray, shared_by: int | None = None) -> Choice:
+        """Files or a live teacher, for rows of these lengths, in that store as it is now."""
+        rows = len(lengths)
+        epochs = self.training.steps(rows) / self.training.steps_per_epoch(rows)
+        question = Question(
+            taps=self.taps,
+            shape=self.shape,
+            lengths=lengths,
+            precision=self.settings["stored_in"],
+            readings=epochs * (self.settings["shared_by"] if shared_by is None else shared_by),
+            stored={stream for stream, found in self.signatures.items() if store.has(KIND, found)},
+            max_bytes=float(self.settings["max_bytes"]),
+            free_bytes=_free_bytes(store),
+            device=self.device,
+        )
+        return choose(self.settings["outputs"], question)
+
+
+def readings(cfg: DictConfig, plan: RunPlan) -> dict[str, Reading]:
+    """What the stages of a run read of their teacher; those that learn from labels alone are left out."""
+    device = resolve_device(cfg.device.accelerator)
+    label = f"{cfg.teacher.model} on {plan.checked.task.name}"
+    return {
+        stage: Reading(
+            taps=taps,
+            shape=plan.checked.teacher,
+            teacher=plan.signatures("teacher")[0],
+            data=plan.signatures("data")[0],
+            settings=plain(cfg.teacher),
+            training=Training.from_config(plain(cfg.stages[stage].training), f"stages.{stage}.training"),
+            device=device,
+            label=label,
+        )
+        for stage, taps in plan.checked.taps.items()
+        if taps != Taps()
+    }
+
+
+def sharing(runs: Iterable[Iterable[Reading]]) -> list[int]:
+    """For each run, how many of the runs read the least shared of its streams; 1 where it reads none."""
+    demands = [{found for reading in run for found in reading.signatures.values()} for run in runs]
+    counted = Counter(found for demand in demands for found in demand)
+    return [min((counted[found] for found in demand), default=1) for demand in demands]
+
+
+def describe(runs: Iterable[Iterable[Reading]], store: Store) -> list[str]:
+    """Lines of a plan: what becomes of the teachers' outputs, each demand once, with the runs that share it."""
+    runs = [list(run) for run in runs]
+    lines: Counter[str] = Counter()
+    for run, shared_by in zip(runs, sharing(runs), strict=True):
+        for reading in run:
+            lengths = _lengths(store, reading.data)
+            known = None if lengths is None else reading.choose(store, lengths, shared_by)
+            lines[f"outputs of {reading.label}: {known or 'to be chosen once the data is tokenised'}"] += 1
+    return [f"{line}, {count} {'run' if count == 1 else 'runs'}" for line, count in lines.items()]
+
+
+def _lengths(store: Store, data: str) -> np.ndarray | None:
+    return Split.load(store.path("data", data), SPLIT).lengths if store.has("data", data) else None
+
+
+def _free_bytes(store: Store) -> int:
+    folder = store.root
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
