@@ -88,7 +88,8 @@ class Encoder(Model):
         stack: Any = getattr(base, "encoder", None) or getattr(base, "transformer", None)
         if isinstance(getattr(stack, "layer", None), nn.ModuleList):
             self._whole = getattr(self, "_whole", tuple(stack.layer))  # a tuple, which nn.Module does not look into
-            stack.layer = nn.ModuleList(self._whole[:layers]).train(stack.training)
+            # At least one: transformers notes the embedding output as the input of the first layer.
+            stack.layer = nn.ModuleList(self._whole[: max(1, layers)]).train(stack.training)
 
     @property
     def shape(self) -> Shape:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -334,3 +334,68 @@ def test_obtaining_what_is_there_needs_no_lock_and_says_nothing(
     with caplog.at_level(logging.DEBUG, logger="kdbench"):
         store.obtain("stage", SIGNATURE, never)
     assert caplog.records == []
+
+
+# Two processes that obtain several artefacts together, in opposite orders: A and B, B and C.
+TOGETHER = """
+import sys, time
+from pathlib import Path
+from kdbench.store import Store
+
+signals, names = Path(sys.argv[2]), sys.argv[3].split(",")
+
+def build(folders):
+    with open(signals / "calls", "a") as file:
+        file.write(",".join(name[0] for name in sorted(folders)) + "\\n")
+    for folder in folders.values():
+        (folder / "values").write_bytes(b"half")
+    (signals / f"started-{names[0][0]}").touch()
+    while not (signals / "go").exists():
+        time.sleep(0.02)
+    for folder in folders.values():
+        (folder / "values").write_bytes(b"whole")
+
+Store(sys.argv[1]).obtain_all("outputs", names, build)
+"""
+A, B, C = (letter * 16 for letter in "abc")
+
+
+def together(store: Store, signals: Path, *names: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", TOGETHER, str(store.root), str(signals), ",".join(names)])
+
+
+def test_what_is_missing_of_several_is_built_together(store: Store) -> None:
+    calls: list[list[str]] = []
+
+    def build(folders: Mapping[str, Path]) -> None:
+        calls.append(sorted(folders))
+        for signature, folder in folders.items():
+            (folder / "values").write_text(signature)
+
+    assert store.obtain_all("outputs", [B, A], build) == {name: store.path("outputs", name) for name in (A, B)}
+    assert store.obtain_all("outputs", [C, B], build)[C] == store.path("outputs", C)
+    assert store.obtain_all("outputs", [A, B, C], build)[B] == store.path("outputs", B)
+    assert calls == [[A, B], [C]]
+    assert all((store.path("outputs", name) / "values").read_text() == name for name in (A, B, C))
+
+
+def test_two_processes_build_what_both_need_once(store: Store, tmp_path: Path) -> None:
+    first = together(store, tmp_path, B, A)
+    wait_for((tmp_path / "started-b").exists)
+    second = together(store, tmp_path, C, B)
+    time.sleep(0.3)
+    (tmp_path / "go").touch()
+    assert [first.wait(timeout=120), second.wait(timeout=120)] == [0, 0]
+    assert (tmp_path / "calls").read_text().split() == ["a,b", "c"]
+    assert all(store.damage("outputs", name, hashed=True) is None for name in (A, B, C))
+
+
+def test_a_process_killed_over_several_leaves_none_of_them(store: Store, tmp_path: Path) -> None:
+    process = together(store, tmp_path, A, B)
+    wait_for((tmp_path / "started-a").exists)
+    process.kill()
+    process.wait()
+    assert not store.has("outputs", A) and not store.has("outputs", B)
+    (tmp_path / "go").touch()
+    assert together(store, tmp_path, A, B).wait(timeout=120) == 0
+    assert [(store.path("outputs", name) / "values").read_bytes() for name in (A, B)] == [b"whole"] * 2
