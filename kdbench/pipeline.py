@@ -6,15 +6,21 @@ data -> teacher -> student <- initialization -> for each stage: terms, fit -> ev
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from kdbench.config import plain
 from kdbench.plan import RunPlan, plan_run
 from kdbench.store import Store, read_json
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+    from kdbench.context import Context
 
 log = logging.getLogger(__name__)
 
@@ -63,24 +69,31 @@ def _never(folder: Path) -> None:
     raise AssertionError("the record was there a moment ago")
 
 
-def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) -> bool:
-    """Make what the store lacks; whether the record is of this call."""
+def prepare(cfg: DictConfig, plan: RunPlan, store: Store, loggers: Sequence[Logger] = ()) -> Context:
+    """What the stages of a run begin with: tokenised data and a fine-tuned teacher, from the store or made now."""
     from kdbench.context import Context
     from kdbench.data.tokenised import tokenised
-    from kdbench.logger import loggers
     from kdbench.quiet import quiet_libraries
-    from kdbench.record import build_record
-    from kdbench.stage import build_stage
     from kdbench.teacher import build_teacher
 
     quiet_libraries()
+    context = Context(cfg, plan, store, {}, loggers)
+    with context.timed("data"):
+        context.splits = tokenised(store, plain(cfg.data), plan.data_root, plan.checked.teacher_folder)
+    with context.timed("teacher"):
+        store.obtain("teacher", plan.signatures("teacher")[0], partial(build_teacher, context))
+    return context
+
+
+def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) -> bool:
+    """Make what the store lacks; whether the record is of this call."""
+    from kdbench.logger import loggers
+    from kdbench.record import build_record
+    from kdbench.stage import build_stage
+
     name = f"{plan.checked.task.name} {plan.signature}"
     with loggers(cfg, folder, plain(cfg.axes), name, cfg.sweep) as trackers:
-        context = Context(cfg, plan, store, {}, trackers.lightning)
-        with context.timed("data"):
-            context.splits = tokenised(store, plain(cfg.data), plan.data_root, plan.checked.teacher_folder)
-        with context.timed("teacher"):
-            store.obtain("teacher", plan.signatures("teacher")[0], partial(build_teacher, context))
+        context = prepare(cfg, plan, store, trackers.lightning)
         previous: Path | None = None
         for key, signature in zip(map(str, cfg.stages), plan.signatures("stage"), strict=True):
             with context.timed(key):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from kdbench.module.training import BatchStream, Training
 from kdbench.store import write_json
 from kdbench.teacher import load_teacher, seed_everything, teacher_record
 from kdbench.teacher_outputs.obtain import obtain
-from kdbench.teacher_outputs.reading import readings
+from kdbench.teacher_outputs.reading import Reading, readings
+from kdbench.teacher_outputs.source import TeacherOutputs
 from kdbench.terms import build_terms
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = "student.safetensors"
+Source = Callable[[Context, Reading, Callable[[], Model]], TeacherOutputs]
 
 
 def build_student(cfg: DictConfig, task: Task, tokenizer: Any) -> Model:
@@ -43,23 +46,23 @@ def load_weights(model: Model, stage: Path) -> None:
     model.load_state_dict(load_file(stage / WEIGHTS))
 
 
-def build_stage(context: Context, name: str, previous: Path | None, folder: Path) -> None:
-    """Train one stage into `folder`: the student's weights and stage.json.
+def build_module(
+    context: Context, name: str, previous: Path | None = None, source: Source = obtain
+) -> tuple[StudentModule, BatchStream]:
+    """A stage's student with its terms, optimizer and teacher outputs, and the batches it learns from.
 
     Args:
         context: the run in the making.
         name: the stage's key.
         previous: the finished stage before it; None for the first, which begins at the initialization.
-        folder: the partial artefact.
+        source: opens the teacher's outputs.
     """
-    cfg, task = context.cfg, context.task
+    cfg = context.cfg
     stage = plain(cfg.stages[name])
     initialization: Initialization = instantiate(cfg.initialization)
     seed_everything(cfg.seed, "weights")
-    student = build_student(cfg, task, context.tokenizer)
+    student = build_student(cfg, context.task, context.tokenizer)
     terms = build_terms(name, stage["terms"], student.shape, context.plan.checked.teacher, cfg.seed)
-    from_labels = all(term.knowledge.from_labels for term in terms)
-    begins = previous is None
     load = partial(load_teacher, context.teacher_path)
     if previous is None:
         initialization.initialize(student, load() if initialization.needs_teacher else None, context.store)
@@ -67,14 +70,14 @@ def build_stage(context: Context, name: str, previous: Path | None, folder: Path
         load_weights(student, previous)
     if (vocabulary := _vocabulary(student)) is not None:
         guards.tokenizer_fits(len(context.tokenizer), vocabulary, "the student")
-
     training = Training.from_config(stage["training"], f"stages.{name}.training")
     rows = context.splits["train"]
     steps = training.steps(len(rows))
     log.info("stage %s: %d rows, %d steps, terms %s", name, len(rows), steps, ", ".join(term.name for term in terms))
+    reading = readings(cfg, context.plan).get(name)
     module = StudentModule(
         student,
-        None if from_labels else obtain(context, readings(cfg, context.plan)[name], load),
+        None if reading is None else source(context, reading, load),
         terms,
         instantiate(cfg.optimizer),
         instantiate(cfg.lr_schedule),
@@ -82,21 +85,27 @@ def build_stage(context: Context, name: str, previous: Path | None, folder: Path
         steps,
         training.steps_per_epoch(len(rows)),
     )
-    stream = BatchStream(rows, training, cfg.seed, context.tokenizer.pad_token_id)
+    return module, BatchStream(rows, training, cfg.seed, context.tokenizer.pad_token_id)
+
+
+def build_stage(context: Context, name: str, previous: Path | None, folder: Path) -> None:
+    """Train one stage into `folder`: the student's weights and stage.json; see `build_module`."""
+    cfg = context.cfg
+    module, stream = build_module(context, name, previous)
     _before(context, module, stream)
     seed_everything(cfg.seed, f"dropout/{name}")
     done = fit(
         module,
         stream,
-        lambda: context.evaluate(student),
-        task.score,
+        lambda: context.evaluate(module.model),
+        context.task.score,
         folder,
         context.lightning_accelerator,
         cfg.precision.name,
         context.loggers,
-        at_start=partial(_warn_of_start, context) if begins else None,
+        at_start=partial(_warn_of_start, context) if previous is None else None,
     )
-    _keep(context, name, student, done, folder)
+    _keep(context, name, module.model, done, folder)
 
 
 def _before(context: Context, module: StudentModule, stream: BatchStream) -> None:

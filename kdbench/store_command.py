@@ -23,7 +23,9 @@ app = typer.Typer(
 )
 
 StoreFolder = Annotated[Path, typer.Option("--store", envvar="KDBENCH_STORE", help="The store's folder.")]
-Kind = Annotated[str | None, typer.Option("--kind", help="Only artefacts of this kind: data, teacher, stage or run.")]
+Kind = Annotated[
+    str | None, typer.Option("--kind", help="Only artefacts of this kind: data, teacher, outputs, stage or run.")
+]
 
 
 @app.command("list")

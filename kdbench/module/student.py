@@ -14,7 +14,7 @@ from kdbench.data.batch import Batch
 from kdbench.model import Model
 from kdbench.module.fitted import Fitted, LearningRate
 from kdbench.module.training import Training
-from kdbench.outputs import Taps
+from kdbench.outputs import ModelOutputs, Taps
 from kdbench.progress import Progress
 from kdbench.teacher_outputs.source import TeacherOutputs
 from kdbench.term import Term
@@ -72,7 +72,10 @@ class StudentModule(Fitted):
 
     def losses(self, batch: Batch) -> Tensor:
         target = None if self.source is None else self.source(batch)
-        learned = self.model(batch, self.student_taps)
+        return self.compare(self.model(batch, self.student_taps), target)
+
+    def compare(self, learned: ModelOutputs, target: ModelOutputs | None) -> Tensor:
+        """The weighted losses of a batch, given what student and teacher say of it; see `losses`."""
         progress = self.progress
         samples = torch.stack([term(learned, target, progress) for term in self.terms])
         # One mean and one product for all terms: six of each would be a tenth of a millisecond, forward and backward.

@@ -87,6 +87,10 @@ class Question:
         flops = layers * (24 * width**2 * tokens + 4 * width * squares)
         return flops / FLOPS_PER_SECOND[self.device]
 
+    def read_seconds(self, streams: Sequence[Stream]) -> float:
+        """Of reading these streams of every row once."""
+        return sum(self.size(stream) for stream in streams) / READ_BYTES_PER_SECOND
+
 
 def choose(outputs: Outputs, question: Question) -> Choice:
     """Choose for one run.
@@ -118,9 +122,8 @@ def choose(outputs: Outputs, question: Question) -> Choice:
     written, saved = question.bytes(cached), question.seconds(streams) - question.seconds(live)
     if not cached:
         return Choice((), streams, 0, f"{in_words(needed)} do not fit: {_limit(question, room)}")
-    read = sum(question.size(stream) for stream in cached)
     first = (question.seconds(cached) + written / WRITE_BYTES_PER_SECOND) if written else 0.0
-    if question.readings * saved <= first + question.readings * read / READ_BYTES_PER_SECOND:
+    if question.readings * saved <= first + question.readings * question.read_seconds(cached):
         return Choice((), streams, 0, f"each is read {question.readings:g} times, which does not pay for a file")
     return Choice(cached, live, written, f"each is read {question.readings:g} times, {in_words(written)} to write")
 

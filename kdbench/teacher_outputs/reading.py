@@ -64,11 +64,11 @@ class Reading:
         about = {**self.fingerprint, "version": VERSION}
         return {stream: signature(KIND, {**about, "stream": name(stream)}) for stream in self.taps}
 
-    def choose(self, store: Store, lengths: np.ndarray, shared_by: int | None = None) -> Choice:
-        """Files or a live teacher, for rows of these lengths, in that store as it is now."""
+    def question(self, store: Store, lengths: np.ndarray, shared_by: int | None = None) -> Question:
+        """What the choice depends on, for rows of these lengths, in that store as it is now."""
         rows = len(lengths)
         epochs = self.training.steps(rows) / self.training.steps_per_epoch(rows)
-        question = Question(
+        return Question(
             taps=self.taps,
             shape=self.shape,
             lengths=lengths,
@@ -79,7 +79,10 @@ class Reading:
             free_bytes=_free_bytes(store),
             device=self.device,
         )
-        return choose(self.settings["outputs"], question)
+
+    def choose(self, store: Store, lengths: np.ndarray, shared_by: int | None = None) -> Choice:
+        """Files or a live teacher."""
+        return choose(self.settings["outputs"], self.question(store, lengths, shared_by))
 
 
 def readings(cfg: DictConfig, plan: RunPlan) -> dict[str, Reading]:
