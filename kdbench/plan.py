@@ -133,11 +133,19 @@ def _stage_content(
         "terms": stage["terms"],
         "versions": versions(stage["terms"]),
         "training": _training(stage["training"]),
+        **_augmentation(cfg),
         "optimization": _optimization(cfg),
         "precision": cfg.precision.name,
         "score": checked.task.score,
         "seed": cfg.seed,
     }
+
+
+def _augmentation(cfg: DictConfig) -> dict[str, Any]:
+    content = plain(cfg.augmentation)
+    if str(content["_target_"]).endswith(".Unchanged"):
+        return {}
+    return {"augmentation": content, "augmentation_versions": versions(content)}
 
 
 def _from_labels(term: Mapping[str, Any]) -> bool:

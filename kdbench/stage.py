@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 
+from kdbench.augmentation.base import Augmentation
 from kdbench.config import instantiate, plain
 from kdbench.context import Context
+from kdbench.data.split import Split
 from kdbench.data.task import Task
 from kdbench.initialization.base import Initialization
 from kdbench.model import Model
@@ -85,7 +88,8 @@ def build_module(
         steps,
         training.steps_per_epoch(len(rows)),
     )
-    return module, BatchStream(rows, training, cfg.seed, context.tokenizer.pad_token_id)
+    stream = BatchStream(rows, training, cfg.seed, context.tokenizer.pad_token_id)
+    return module, replace(stream, variant=_variant(context, rows))
 
 
 def build_stage(context: Context, name: str, previous: Path | None, folder: Path) -> None:
@@ -106,6 +110,19 @@ def build_stage(context: Context, name: str, previous: Path | None, folder: Path
         at_start=partial(_warn_of_start, context) if previous is None else None,
     )
     _keep(context, name, module.model, done, folder)
+
+
+def _variant(context: Context, rows: Split) -> Callable[[int], Split] | None:
+    """The training rows by epoch, where they differ."""
+    augmentation: Augmentation = instantiate(context.cfg.augmentation)
+    if augmentation.variants == 1:
+        return None
+
+    @lru_cache(maxsize=1)
+    def variant(epoch: int) -> Split:
+        return augmentation.variant(rows, epoch % augmentation.variants, context.tokenizer)
+
+    return variant
 
 
 def _before(context: Context, module: StudentModule, stream: BatchStream) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    remaining = BatchStream(stream.split, stream.training, stream.seed, stream.padding_id, start)
+    remaining = replace(stream, start=start)
     module.train()  # a model that was loaded is in evaluation mode, and Lightning leaves it there
     trainer.fit(module, train_dataloaders=remaining)
     if watch.kept_weights is not None:

@@ -71,7 +71,7 @@ class StudentModule(Fitted):
             self.source.to(self.device)
 
     def losses(self, batch: Batch) -> Tensor:
-        target = None if self.source is None else self.source(batch)
+        target = None if self.source is None else self.source(batch, self.progress.epoch)
         return self.compare(self.model(batch, self.student_taps), target)
 
     def compare(self, learned: ModelOutputs, target: ModelOutputs | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -71,6 +71,7 @@ class BatchStream:
     """The batches of a whole training from step `start` on: the epochs' plans, one after the other.
 
     A function of (split, training, seed) alone, so that a resumed training sees what an undisturbed one would.
+    `variant` gives the rows' version for an epoch, as many rows in the same order; None: `split` in every epoch.
     """
 
     split: Split
@@ -78,17 +79,18 @@ class BatchStream:
     seed: int
     padding_id: int
     start: int = 0
+    variant: Callable[[int], Split] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         steps = self.training.steps(len(self.split))
         per_epoch = self.training.steps_per_epoch(len(self.split))
-        lengths = self.split.lengths
         step = self.start
         while step < steps:
             epoch = step // per_epoch
-            plan = batch_plan(lengths, self.training.batch_size, self.seed, epoch, self.training.batching)
+            split = self.split if self.variant is None else self.variant(epoch)
+            plan = batch_plan(split.lengths, self.training.batch_size, self.seed, epoch, self.training.batching)
             for rows in plan[step - epoch * per_epoch :]:
                 if step == steps:
                     return
-                yield collate(self.split, rows, self.padding_id)
+                yield collate(split, rows, self.padding_id)
                 step += 1

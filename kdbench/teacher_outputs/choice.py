@@ -60,6 +60,7 @@ class Question:
         max_bytes: most bytes that files may take.
         free_bytes: of the disk.
         device: `cpu` or `cuda`.
+        copies: versions of the rows, each with files of its own.
     """
 
     taps: Taps
@@ -71,12 +72,14 @@ class Question:
     max_bytes: float
     free_bytes: int
     device: str
+    copies: int = 1
 
     def bytes(self, streams: Sequence[Stream]) -> int:
         """Of files that are not there yet."""
-        return sum(self.size(stream) for stream in streams if stream not in self.stored)
+        return self.copies * sum(self.size(stream) for stream in streams if stream not in self.stored)
 
     def size(self, stream: Stream) -> int:
+        """Of one file, there or not."""
         return Layout.of(stream, self.shape, self.precision).bytes(self.lengths)
 
     def seconds(self, streams: Sequence[Stream]) -> float:
@@ -122,7 +125,7 @@ def choose(outputs: Outputs, question: Question) -> Choice:
     written, saved = question.bytes(cached), question.seconds(streams) - question.seconds(live)
     if not cached:
         return Choice((), streams, 0, f"{in_words(needed)} do not fit: {_limit(question, room)}")
-    first = (question.seconds(cached) + written / WRITE_BYTES_PER_SECOND) if written else 0.0
+    first = question.copies * question.seconds(cached) + written / WRITE_BYTES_PER_SECOND if written else 0.0
     if question.readings * saved <= first + question.readings * question.read_seconds(cached):
         return Choice((), streams, 0, f"each is read {question.readings:g} times, which does not pay for a file")
     return Choice(cached, live, written, f"each is read {question.readings:g} times, {in_words(written)} to write")

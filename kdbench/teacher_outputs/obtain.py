@@ -25,27 +25,30 @@ def obtain(context: Context, reading: Reading, load: Callable[[], Model]) -> Tea
         reading: of its stage.
         load: gives the teacher, which is loaded only where it has to run.
     """
-    choice = reading.choose(context.store, context.splits[SPLIT].lengths)
+    rows = context.splits[SPLIT]
+    choice = reading.choose(context.store, rows.lengths)
     log.info("teacher outputs: %s", choice)
-    cached = _cached(context, reading, choice.cached, load) if choice.cached else None
+    versions = range(reading.versions(len(rows))) if choice.cached else ()
+    cached = [_cached(context, reading, choice.cached, load, version) for version in versions]
     model = load() if choice.live else None
     settings = context.cfg.teacher
     return TeacherOutputs(reading.taps, model, cached, settings.stored_in, settings.computed_in)
 
 
 def _cached(
-    context: Context, reading: Reading, streams: tuple[Stream, ...], load: Callable[[], Model]
+    context: Context, reading: Reading, streams: tuple[Stream, ...], load: Callable[[], Model], version: int
 ) -> CachedOutputs:
-    split, settings, signed = context.splits[SPLIT], context.cfg.teacher, reading.signatures
+    settings, signed = context.cfg.teacher, reading.signatures(version)
+    split = reading.augmentation.variant(context.splits[SPLIT], version, context.tokenizer)
 
     def build(partials: Mapping[str, Path]) -> None:
         missing = {stream: partials[signed[stream]] for stream in streams if signed[stream] in partials}
         teacher = TeacherOutputs(Taps.of(missing), load(), computed_in=settings.computed_in).to(context.device)
-        about = {**reading.fingerprint, "built_from": [reading.teacher, reading.data], "of": reading.label}
+        about = {**reading.fingerprint(version), "built_from": [reading.teacher, reading.data], "of": reading.label}
         padding_id = context.tokenizer.pad_token_id
         fill(teacher, split, missing, reading.shape, settings.stored_in, padding_id, context.device, about)
 
     with context.timed("teacher_outputs"):
         folders = context.store.obtain_all(KIND, [signed[stream] for stream in streams], build)
     paths = {stream: folders[signed[stream]] for stream in streams}
-    return CachedOutputs(paths, split, reading.shape, settings.stored_in, reading.fingerprint)
+    return CachedOutputs(paths, split, reading.shape, settings.stored_in, reading.fingerprint(version))

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from kdbench.config import plain
+from kdbench.augmentation.base import Augmentation
+from kdbench.config import instantiate, plain
 from kdbench.data.split import Split
 from kdbench.device import resolve_device
 from kdbench.module.training import Training
@@ -41,6 +42,7 @@ class Reading:
         training: of the stage.
         device: `cpu` or `cuda`.
         label: of teacher and task, for a reader.
+        augmentation: of the rows; `augmented` is its node.
     """
 
     taps: Taps
@@ -51,17 +53,24 @@ class Reading:
     training: Training
     device: str
     label: str
+    augmentation: Augmentation
+    augmented: Mapping[str, Any]
 
-    @property
-    def fingerprint(self) -> dict[str, Any]:
+    def versions(self, rows: int) -> int:
+        """How many versions of the rows the stage sees, of those that its augmentation has."""
+        return min(self.augmentation.variants, -(-self.training.steps(rows) // self.training.steps_per_epoch(rows)))
+
+    def fingerprint(self, version: int = 0) -> dict[str, Any]:
         """What determines the outputs, besides which of them: it stands in every file's `meta.json`."""
         precisions = {key: self.settings[key] for key in ("computed_in", "stored_in")}
-        return {"teacher": self.teacher, "data": self.data, "split": SPLIT, **precisions}
+        about = {"teacher": self.teacher, "data": self.data, "split": SPLIT, **precisions}
+        return (
+            about if self.augmentation.variants == 1 else {**about, "augmentation": self.augmented, "version": version}
+        )
 
-    @property
-    def signatures(self) -> dict[Stream, str]:
+    def signatures(self, version: int = 0) -> dict[Stream, str]:
         """The signature of each stream's artefact."""
-        about = {**self.fingerprint, "version": VERSION}
+        about = {**self.fingerprint(version), "layout": VERSION}
         return {stream: signature(KIND, {**about, "stream": name(stream)}) for stream in self.taps}
 
     def question(self, store: Store, lengths: np.ndarray, shared_by: int | None = None) -> Question:
@@ -74,11 +83,16 @@ class Reading:
             lengths=lengths,
             precision=self.settings["stored_in"],
             readings=epochs * (self.settings["shared_by"] if shared_by is None else shared_by),
-            stored={stream for stream, found in self.signatures.items() if store.has(KIND, found)},
+            stored=self._stored(store, self.versions(rows)),
             max_bytes=float(self.settings["max_bytes"]),
             free_bytes=_free_bytes(store),
             device=self.device,
+            copies=self.versions(rows),
         )
+
+    def _stored(self, store: Store, versions: int) -> set[Stream]:
+        signed = [self.signatures(version) for version in range(versions)]
+        return {stream for stream in self.taps if all(store.has(KIND, each[stream]) for each in signed)}
 
     def choose(self, store: Store, lengths: np.ndarray, shared_by: int | None = None) -> Choice:
         """Files or a live teacher."""
@@ -99,6 +113,8 @@ def readings(cfg: DictConfig, plan: RunPlan) -> dict[str, Reading]:
             training=Training.from_config(plain(cfg.stages[stage].training), f"stages.{stage}.training"),
             device=device,
             label=label,
+            augmentation=instantiate(cfg.augmentation),
+            augmented=plain(cfg.augmentation),
         )
         for stage, taps in plan.checked.taps.items()
         if taps != Taps()
@@ -107,7 +123,7 @@ def readings(cfg: DictConfig, plan: RunPlan) -> dict[str, Reading]:
 
 def sharing(runs: Iterable[Iterable[Reading]]) -> list[int]:
     """For each run, how many of the runs read the least shared of its streams; 1 where it reads none."""
-    demands = [{found for reading in run for found in reading.signatures.values()} for run in runs]
+    demands = [{found for reading in run for found in reading.signatures().values()} for run in runs]
     counted = Counter(found for demand in demands for found in demand)
     return [min((counted[found] for found in demand), default=1) for demand in demands]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -20,7 +21,7 @@ class TeacherOutputs:
         taps: everything that is read.
         model: runs for what is not in files; None where everything is. It is frozen, put into evaluation mode and cut
             after the last layer that it is needed for.
-        cached: the files; None where there are none.
+        cached: the files, of each version of the rows; empty where there are none.
         stored_in: the precision of the files, to which live outputs are rounded too: a result depends on the precision
             and not on where outputs came from.
         computed_in: the precision in which the model runs.
@@ -30,13 +31,13 @@ class TeacherOutputs:
         self,
         taps: Taps,
         model: Model | None = None,
-        cached: CachedOutputs | None = None,
+        cached: Sequence[CachedOutputs] = (),
         stored_in: Precision = "f32",
         computed_in: Literal["f32", "bf16"] = "f32",
     ) -> None:
         self.taps, self.model, self.cached = taps, model, cached
         self.stored_in, self.half = stored_in, computed_in == "bf16"
-        read = cached.streams if cached is not None else ()
+        read = cached[0].streams if cached else ()
         self.streams = frozenset(stream for stream in taps if stream not in read)
         self.live = Taps.of(self.streams)
         if model is not None:
@@ -49,16 +50,19 @@ class TeacherOutputs:
             self.model.to(device)
         return self
 
-    def __call__(self, batch: Batch) -> ModelOutputs:
+    def __call__(self, batch: Batch, epoch: int = 0) -> ModelOutputs:
+        """The outputs for a batch of that epoch, which says which version of the rows the batch is of."""
         if self.model is None:
-            assert self.cached is not None  # one of the two is there
-            return self.cached(batch)
+            return self._kept(batch, epoch)
         found = self._run(self.model, batch)
-        if self.cached is None:
+        if not self.cached:
             return found
-        kept = self.cached(batch)
+        kept = self._kept(batch, epoch)
         both = ((stream, read_of(found if stream in self.streams else kept, stream)) for stream in self.taps)
         return filled(batch.attention_mask, batch.labels, both)
+
+    def _kept(self, batch: Batch, epoch: int) -> ModelOutputs:
+        return self.cached[epoch % len(self.cached)](batch)
 
     def _run(self, model: Model, batch: Batch) -> ModelOutputs:
         with torch.no_grad(), torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=self.half):

@@ -20,6 +20,7 @@ RUNTIME = {
     "objective": {"student", "teacher", "mask"},
     "initialization": set(),
     "student": {"vocabulary", "labels", "padding_id"},
+    "augmentation": set(),
     "lr_schedule": {"step", "steps"},
     "schedule": {"progress"},
     "temperature": {"student", "teacher", "mask"},

@@ -51,7 +51,7 @@ def test_what_is_kept_teaches_as_what_is_live(
         folder.mkdir()
     live = TeacherOutputs(taps, teacher, stored_in="f16")
     fill(live, rows, folders, teacher.shape, "f16", 0, "cpu", {**ABOUT, "of": ""})
-    kept = TeacherOutputs(taps, None, CachedOutputs(folders, rows, teacher.shape, "f16", ABOUT))
+    kept = TeacherOutputs(taps, None, [CachedOutputs(folders, rows, teacher.shape, "f16", ABOUT)])
     for picked in ([0, 1, 2], [3, 4]):
         batch = collate(rows, np.array(picked), 0)
         found = []

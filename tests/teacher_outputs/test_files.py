@@ -118,7 +118,7 @@ def test_files_and_a_teacher_together_give_everything(teacher: Encoder, rows: Sp
     deep, taps = Taps(True, frozenset({3})), Taps(True, frozenset({0, 1, 3}), value=frozenset({1}))
     batch = collate(rows, np.array([1, 3]), 0)
     whole = TeacherOutputs(taps, teacher, stored_in="f16")(batch)
-    both = TeacherOutputs(taps, teacher, kept(deep), stored_in="f16")
+    both = TeacherOutputs(taps, teacher, [kept(deep)], stored_in="f16")
     assert len(teacher.layers) == 1  # what is left for the teacher lies no deeper
     mixed = both(batch)
     for stream in taps:

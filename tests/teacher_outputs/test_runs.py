@@ -66,7 +66,7 @@ def test_other_data_another_teacher_and_another_precision_have_files_of_their_ow
     def streams(*more: str) -> set[str]:
         cfg = kdbench.compose(tiny("knowledge=logits", *more))
         plan = plan_run(cfg, Store(tmp_path / "store"))
-        return {found for reading in readings(cfg, plan).values() for found in reading.signatures.values()}
+        return {found for reading in readings(cfg, plan).values() for found in reading.signatures().values()}
 
     base = streams()
     for more in ("data.max_length=20", "teacher.seed=9", "teacher.stored_in=f32", "teacher.computed_in=bf16"):
