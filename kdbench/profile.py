@@ -69,7 +69,7 @@ def profile(context: Context, stage: str, steps: int = 20) -> Profile:
 
     def source(context: Context, reading: Reading, load: Callable[[], Model]) -> TeacherOutputs:
         settings = context.cfg.teacher
-        live.append(TeacherOutputs(reading.taps, load(), None, settings.stored_in, settings.computed_in))
+        live.append(TeacherOutputs(reading.taps, load(), (), settings.stored_in, settings.computed_in))
         return live[0]
 
     module, stream = build_module(context, stage, source=source)

@@ -59,7 +59,7 @@ def composed(outside: Path, *overrides: str) -> Any:
 def test_every_kind_of_option_has_an_example(outside: Path) -> None:
     found = {path.parent.relative_to(outside).as_posix() for path in outside.rglob("*.yaml")}
     groups = ["knowledge", "matching", "projection", "objective", "initialization", "student", "student/size", "data"]
-    groups += ["schedule", "teacher", "method", "optimizer", "lr_schedule", "logger"]
+    groups += ["augmentation", "schedule", "teacher", "method", "optimizer", "lr_schedule", "logger"]
     assert found == {*(f"conf/{group}" for group in groups), "sweeps"}
 
 
@@ -76,6 +76,7 @@ def test_the_examples_run_together(outside: Path, tmp_path: Path, tiny: Override
         "projection": "narrow",
         "objective": "absolute",
         "initialization": "damped",
+        "augmentation": "shortened",
         "student": "electra",
         "student/size": "l5_h160",
     }
