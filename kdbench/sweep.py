@@ -45,6 +45,11 @@ class Job:
     matched: str | None = None
     shared_by: int = 1
 
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Overrides that the plan adds to the cell's own; none of them changes the result."""
+        return (f"teacher.shared_by={self.shared_by}",) if self.shared_by > 1 else ()
+
 
 def reason_of(error: BaseException) -> str:
     """Why a job failed, on one line: a user's mistake in its own words, anything else with the name of its class."""

@@ -167,7 +167,7 @@ class PlanSweeper(Sweeper):
         reason = "the job ended without an outcome"
         assert self.launcher is not None
         try:
-            overrides = [[*job.overrides, *extra, f"teacher.shared_by={job.shared_by}"] for job in batch]
+            overrides = [[*job.overrides, *extra, *job.added] for job in batch]
             self.launcher.launch(overrides, initial_job_idx=batch[0].number)
         except Exception as error:
             reason = reason_of(error)

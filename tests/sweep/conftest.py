@@ -106,6 +106,11 @@ def stub_plan(cfg: DictConfig, store: Any) -> Any:
     return SimpleNamespace(signature=signature, steps=steps, finished=finished)
 
 
+def stub_readings(cfg: DictConfig, plan: Any) -> dict[str, Any]:
+    """Nothing is read of a teacher."""
+    return {}
+
+
 def stub_complete(cfg: DictConfig) -> DictConfig:
     plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     return OmegaConf.merge(plain, {"axes": {"knowledge": cfg.knowledge.name, "seed": str(cfg.seed)}})
@@ -116,6 +121,7 @@ def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App
     monkeypatch.setattr("kdbench.config.complete", stub_complete)
     monkeypatch.setattr("kdbench.config.unused_axes", lambda cfg, overrides: (cfg.get("extra") or {}).get("unused"))
     monkeypatch.setattr("kdbench.plan.plan_run", stub_plan)
+    monkeypatch.setattr("kdbench.teacher_outputs.reading.readings", stub_readings)
     monkeypatch.chdir(tmp_path)
     version.setbase("1.3")
     made = Application(tmp_path, tmp_path / "store", make_task())

@@ -40,6 +40,7 @@ def test_every_cell_is_run_and_entered(application: Application, capsys: pytest.
         "overrides": ["knowledge=hidden", "seed=2"],
         "reason": None,
         "score": 0.2,
+        "shared_by": 1,
         "signature": "hidden-2",
         "status": "finished",
     }
@@ -257,8 +258,9 @@ def run_script(application: Application, *overrides: str) -> subprocess.Complete
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import hydra, conftest
-import kdbench.config, kdbench.plan
+import kdbench.config, kdbench.plan, kdbench.teacher_outputs.reading
 kdbench.config.complete, kdbench.plan.plan_run = conftest.stub_complete, conftest.stub_plan
+kdbench.teacher_outputs.reading.readings = conftest.stub_readings
 kdbench.config.unused_axes = lambda cfg, overrides: None
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg):

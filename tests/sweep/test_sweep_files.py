@@ -25,6 +25,7 @@ from kdbench.train import main
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 BUDGETS = ("smoke", "cpu", "gpu")
 CELLS: dict[str, int | dict[str, int]] = {
+    "batching": 30,
     "demo": 6,
     "glue_small": 36,
     "unified/guideline": {"smoke": 28, "cpu": 42, "gpu": 280},
@@ -50,6 +51,7 @@ def stub_plan(cfg: DictConfig, store: Any) -> Any:
 @pytest.fixture
 def hydra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hydra]:
     monkeypatch.setattr("kdbench.plan.plan_run", stub_plan)
+    monkeypatch.setattr("kdbench.teacher_outputs.reading.readings", lambda cfg, plan: {})
     monkeypatch.setenv("KDBENCH_STORE", str(tmp_path / "store"))
     version.setbase("1.3")
     path = create_config_search_path(str(CONF_DIR))
