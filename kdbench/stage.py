@@ -56,7 +56,7 @@ def build_stage(context: Context, name: str, previous: Path | None, folder: Path
     initialization: Initialization = instantiate(cfg.initialization)
     seed_everything(cfg.seed, "weights")
     student = build_student(cfg, task, context.tokenizer)
-    terms = build_terms(name, stage["terms"], student.shape, context.plan.checked.teacher, cfg.seed)
+    terms = build_terms(name, stage["terms"], student.shape, context.plan.checked.teacher, cfg.seed, cfg.fused)
     from_labels = all(term.knowledge.from_labels for term in terms)
     begins = previous is None
     load = partial(load_teacher, context.teacher_path)
