@@ -63,7 +63,6 @@ CASES = {
     "heads12_full": relations(12, (128, 128)),
     "heads48_ragged": relations(48, (32, 128)),
     "heads12_sentences": relations(12, (5, 30)),
-    "heads1_ragged": relations(1, (32, 128)),
     "gram_features_ragged": Case(GramFeatures(), (384, 384), (32, 128)),
     "gram_features_sentences": Case(GramFeatures(), (384, 384), (5, 30)),
     "gram_tokens_narrow": Case(GramTokens(), (32, 32), (32, 128)),

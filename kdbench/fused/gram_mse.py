@@ -42,8 +42,7 @@ def gram_distance(student: Tensor, teacher: Tensor) -> Tensor:
     with torch.autocast(student.device.type, enabled=False):
         # Columns of zeros change no product.
         student, teacher = (functional.pad(side, (0, widest - side.shape[-1])) for side in (student, teacher))
-        distance: Tensor = _Distance.apply(student, teacher)
-    return distance
+        return _Distance.apply(student, teacher)  # type: ignore[no-untyped-call]
 
 
 class _Distance(torch.autograd.Function):
@@ -56,7 +55,7 @@ class _Distance(torch.autograd.Function):
         swapped = (both.mT @ both).roll(width, dims=1)
         distance = (swapped * swapped.mT).sum(dim=(1, 2)).clamp(min=0.0)
         if any(ctx.needs_input_grad):
-            of_middle, of_apart = (4.0 * both @ swapped).split(width, dim=-1)
+            of_middle, of_apart = (4.0 * both @ swapped).chunk(2, dim=-1)
             gradients = of_middle + of_apart / 2, of_apart / 2 - of_middle
             needed = zip(gradients, ctx.needs_input_grad, strict=True)
             ctx.save_for_backward(*(gradient if asked_for else None for gradient, asked_for in needed))

@@ -17,10 +17,13 @@ HELD = 2**24
 WASTED = 2**14
 """Scores of padding that are worth a piece of their own: computing them takes about as long as starting one."""
 
+SHORTEST = 16
+"""Pieces are that long at least, where the batch is: a CPU takes shorter rows number by number, ten times slower."""
+
 
 @dataclass(frozen=True)
 class Piece:
-    """Some heads of some examples, as long as the longest of them."""
+    """Some heads of some examples, as long as the longest of them, or a little longer."""
 
     examples: list[int]
     heads: slice
@@ -41,8 +44,10 @@ def pieces(tokens: Tensor, heads: int) -> Iterator[Piece]:
     most = CACHED if tokens.device.type == "cpu" else HELD
     places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
     ends, counts = torch.stack([(tokens * places).amax(dim=1), tokens.sum(dim=1)]).tolist()
-    for examples in _alike(ends, heads, most):
-        length = ends[examples[0]]
+    shortest = min(SHORTEST, tokens.shape[1])
+    lengths = [end and max(end, shortest) for end in ends]
+    for examples in _alike(lengths, heads, most):
+        length = lengths[examples[0]]
         padded = any(counts[example] < length for example in examples)
         share = max(1, most // (len(examples) * length**2))
         for first in range(0, heads, share):

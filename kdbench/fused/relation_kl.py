@@ -8,16 +8,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from kdbench.error import KdbenchError
 from kdbench.fused.gradient import scaled
 from kdbench.fused.options import changed_options
-from kdbench.fused.pieces import pieces
+from kdbench.fused.pieces import SHORTEST, pieces
 from kdbench.masking import full_precision
 from kdbench.objective.kl import kl
 from kdbench.objective.soft_cross_entropy import soft_cross_entropy
 
 OPTIONS = {"temperature", "t_squared", "per_class"}
+UNLIKELY = -80.0
+"""The logarithm of a probability that is nearly no number in float32. A token is seldom so unlike itself; then the
+likeliest key of each row, which takes a pass over the map to find, stands in its place."""
 
 
 def fused_divergence(objective: Callable[..., Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
@@ -70,8 +74,10 @@ def relation_kl(
         counts = tokens.sum(dim=1).clamp(min=1).to(student.dtype)
         rows = student.shape[1] * counts * (counts if per_class else 1.0)
         factors = (temperature**2 if t_squared else 1.0) / rows
-        loss: Tensor = _Divergence.apply(student, teacher, tokens, factors, temperature, crossed)
-    return loss
+        missing = max(0, SHORTEST - tokens.shape[1])
+        student, teacher = (functional.pad(side, (0, 0, 0, missing)) for side in (student, teacher))
+        sides = student, teacher, functional.pad(tokens, (0, missing)), factors
+        return _Divergence.apply(*sides, temperature, crossed)  # type: ignore[no-untyped-call]
 
 
 class _Divergence(torch.autograd.Function):
@@ -88,14 +94,15 @@ class _Divergence(torch.autograd.Function):
         for piece in pieces(tokens, student.shape[1]):
             examples = torch.tensor(piece.examples, device=student.device)
             place = examples, piece.heads, slice(piece.length)
-            real = tokens[examples, None, : piece.length, None] if piece.padded else None
+            real = tokens[examples, None, : piece.length] if piece.padded else None
             vectors = _zeroed(student[place] * ours, real)
             loss, apart = _compared(vectors, _zeroed(teacher[place] * theirs, real), real, crossed)
-            losses[examples] += loss
+            losses.index_add_(0, examples, loss)
             if gradient is not None:
-                pushed = _zeroed(apart @ vectors + apart.mT @ vectors, real)
-                gradient[place] = pushed * (ours * factors[examples, None, None, None])
-        ctx.save_for_backward(gradient)
+                # As rows of n: heads are narrow, and a processor is slow with matrices of four columns.
+                gradient[place] = (vectors.mT @ (apart + apart.mT)).mT
+        if gradient is not None:
+            ctx.save_for_backward(gradient.mul_(ours * factors[:, None, None, None]))
         return losses * factors
 
     @staticmethod
@@ -104,22 +111,39 @@ class _Divergence(torch.autograd.Function):
 
 
 def _compared(student: Tensor, teacher: Tensor, real: Tensor | None, crossed: bool) -> tuple[Tensor, Tensor]:
-    """The sum of the rows' losses of each example, and what the softmax of the two sides differ by, (b, r, n, n)."""
-    log_student, log_teacher = _log_softmax(student, real), _log_softmax(teacher, real)
-    target = _zeroed(log_teacher.exp(), real)
-    surprise = -log_student if crossed else log_teacher.sub_(log_student)
-    loss = surprise.mul_(target).sum(dim=(1, 2, 3))
-    return loss, log_student.exp_().sub_(target)
+    """The sum of the rows' losses of each example, and by what the softmax of the two sides differ.
+
+    The vectors are (b, r, n, d), with zeros where `real` (b, 1, n) says so: rows without a token are then alike on both
+    sides, and no gradient comes of them. For any key k of a row log p_j = s_j - s_k + log p_k, so that no logarithm of
+    a map is taken, and near the teacher only small numbers are added up.
+    """
+    (scores, chosen), (surprise, target) = (_softmax(side, real) for side in (student, teacher))
+    of_key = partial(torch.diagonal, dim1=-2, dim2=-1)
+    log_chosen, log_target = of_key(chosen).log(), of_key(target).log()
+    lowest = torch.minimum(log_chosen, log_target)
+    if bool((lowest if real is None else torch.where(real, lowest, 0.0)).min() < UNLIKELY):
+        of_key = partial(torch.amax, dim=-1)
+        log_chosen, log_target = of_key(chosen).log(), of_key(target).log()
+    if crossed:
+        of_rows = of_key(scores) - log_chosen
+        surprise = scores.neg_()
+    else:
+        of_rows = (of_key(scores) - of_key(surprise)) - (log_chosen - log_target)
+        surprise -= scores
+    if real is not None:
+        of_rows = torch.where(real, of_rows, 0.0)
+    loss = surprise.mul_(target).sum(dim=(1, 2, 3)) + of_rows.sum(dim=(1, 2))
+    return loss, chosen.sub_(target)
 
 
-def _log_softmax(vectors: Tensor, real: Tensor | None) -> Tensor:
-    """Of the products of vectors (b, r, n, d), in which no row looks at a place that is not real: (b, r, n, n)."""
+def _softmax(vectors: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The products of vectors, hopelessly low for keys that are no tokens, and their softmax: (b, r, n, n)."""
     scores = vectors @ vectors.mT
     if real is not None:
-        scores += (~real.mT).to(scores.dtype) * torch.finfo(scores.dtype).min
-    return scores.log_softmax(dim=-1)
+        scores += (~real)[:, :, None].to(scores.dtype) * torch.finfo(scores.dtype).min
+    return scores, scores.softmax(dim=-1)
 
 
-def _zeroed(rows: Tensor, real: Tensor | None) -> Tensor:
-    """With nothing in the rows that are not real."""
-    return rows if real is None else rows.masked_fill_(~real, 0.0)
+def _zeroed(vectors: Tensor, real: Tensor | None) -> Tensor:
+    """With nothing where there is no token."""
+    return vectors if real is None else torch.where(real[..., None], vectors, 0.0)

@@ -26,6 +26,7 @@ def test_every_head_of_every_example_is_in_one_piece(
 ) -> None:
     monkeypatch.setattr(module, "CACHED", most)
     monkeypatch.setattr(module, "WASTED", wasted)
+    monkeypatch.setattr(module, "SHORTEST", 1)
     lengths = (3, 9, 1, 9, 0, 8, 3)
     seen = []
     for piece in pieces(prefixes(*lengths), heads):
@@ -45,8 +46,16 @@ def test_short_rows_are_one_piece_and_a_long_one_is_several() -> None:
 
 
 def test_tokens_need_not_be_a_prefix() -> None:
-    tokens = torch.tensor([[False, True, False, True, False], [True, True, True, True, False]])
-    assert list(pieces(tokens, 1)) == [Piece([0, 1], slice(0, module.CACHED // 32), 4, True)]
+    tokens = torch.zeros(2, 25, dtype=torch.bool)
+    tokens[0, [1, 19]] = True
+    tokens[1, :20] = True
+    assert list(pieces(tokens, 1)) == [Piece([0, 1], slice(0, module.CACHED // 800), 20, True)]
+
+
+@pytest.mark.parametrize(("tokens", "length"), [(40, 16), (7, 7)])
+def test_pieces_are_not_shorter_than_a_processor_likes_where_the_batch_is_not(tokens: int, length: int) -> None:
+    (piece,) = pieces(torch.nn.functional.pad(prefixes(5, 3), (0, tokens - 5)), 2)
+    assert (piece.length, piece.padded) == (length, True)
 
 
 def test_a_batch_without_tokens_has_no_piece() -> None:

@@ -186,6 +186,26 @@ def test_single_precision_is_near_double_precision() -> None:
                                atol=1e-6)  # fmt: skip
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("objective", [kl, soft_cross_entropy])
+def test_tokens_that_are_unlike_themselves_are_compared_all_the_same(objective: Objective, dtype: torch.dtype) -> None:
+    """Probabilities of exp(-200) and less between a token and itself, which float32 does not know."""
+    knowledge = Relation("value")
+    fused = knowledge.fused(objective)
+    assert fused is not None
+    student, teacher = (vectors(seed).to(dtype) for seed in (1, 2))
+    student[:, :, 2] *= 100.0
+    teacher[:, :, 0] *= 100.0
+    found = []
+    for distance in (fused, partial(knowledge.distance, objective)):
+        side = student.clone().requires_grad_()
+        losses = distance(side, teacher, PREFIXES)
+        found.append((losses.detach(), torch.autograd.grad(losses.sum(), side)[0]))
+    assert float(found[1][0].max()) > 100.0
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-10
+    torch.testing.assert_close(found[0], found[1], rtol=tolerance, atol=1e-2 * tolerance)
+
+
 def test_what_is_kept_for_the_backward_pass_is_one_gradient_of_the_vectors() -> None:
     kept: list[Tensor] = []
 
@@ -193,9 +213,9 @@ def test_what_is_kept_for_the_backward_pass_is_one_gradient_of_the_vectors() -> 
         kept.append(tensor)
         return tensor
 
-    student = vectors(1).requires_grad_()
+    student, teacher = drawn(2, 3, 40, 4).requires_grad_(), drawn(2, 3, 40, 8, seed=1)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        relation_kl(student, vectors(2), PREFIXES)
+        relation_kl(student, teacher, torch.ones(2, 40, dtype=torch.bool))
     assert [tensor.shape for tensor in kept] == [student.shape]
 
 
