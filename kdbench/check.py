@@ -77,7 +77,7 @@ def check(cfg: DictConfig) -> Checked:
 
 def _values(cfg: DictConfig) -> None:
     """Refuse single values of the wrong kind, which would otherwise be noticed late or not at all."""
-    for key in ("plan", "guards.preflight", "teacher.train"):
+    for key in ("plan", "fused", "guards.preflight", "teacher.train"):
         switch(key, OmegaConf.select(cfg, key))
     for key in ("seed", "teacher.seed", "data.seed"):
         whole(key, OmegaConf.select(cfg, key), least=0)

@@ -12,7 +12,9 @@ from omegaconf import DictConfig
 from kdbench.check import Checked, check
 from kdbench.config import instantiate, plain
 from kdbench.data.tokenised import data_signature, tokenizer_fingerprint
+from kdbench.fused import VERSION as FUSED
 from kdbench.initialization.base import Initialization
+from kdbench.knowledge.base import Knowledge
 from kdbench.pretrained import fingerprint
 from kdbench.signature import signature, versions
 from kdbench.store import Store
@@ -123,6 +125,8 @@ def _stage_content(
     initialization: Initialization = instantiate(cfg.initialization)
     distils = not all(_from_labels(term) for term in stage["terms"].values())
     taught = initialization.needs_teacher or distils
+    # Last bits differ; where no term has a fused form the choice changes nothing, and no name.
+    fused = {"fused": FUSED if cfg.fused else None} if any(_fusible(term) for term in stage["terms"].values()) else {}
     return {
         "version": VERSION,
         "begins": previous,
@@ -138,6 +142,7 @@ def _stage_content(
         "precision": cfg.precision.name,
         "score": checked.task.score,
         "seed": cfg.seed,
+        **fused,
     }
 
 
@@ -146,6 +151,11 @@ def _augmentation(cfg: DictConfig) -> dict[str, Any]:
     if str(content["_target_"]).endswith(".Unchanged"):
         return {}
     return {"augmentation": content, "augmentation_versions": versions(content)}
+
+
+def _fusible(term: Mapping[str, Any]) -> bool:
+    """Whether there may be a fused form for a term's knowledge; a schedule decides about the objective by the step."""
+    return type(instantiate(term["knowledge"])).fused is not Knowledge.fused
 
 
 def _from_labels(term: Mapping[str, Any]) -> bool:

@@ -65,7 +65,7 @@ def build_module(
     initialization: Initialization = instantiate(cfg.initialization)
     seed_everything(cfg.seed, "weights")
     student = build_student(cfg, context.task, context.tokenizer)
-    terms = build_terms(name, stage["terms"], student.shape, context.plan.checked.teacher, cfg.seed)
+    terms = build_terms(name, stage["terms"], student.shape, context.plan.checked.teacher, cfg.seed, cfg.fused)
     load = partial(load_teacher, context.teacher_path)
     if previous is None:
         initialization.initialize(student, load() if initialization.needs_teacher else None, context.store)

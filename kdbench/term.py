@@ -8,13 +8,12 @@ from functools import partial
 from torch import Tensor, nn
 
 from kdbench.error import KdbenchError
-from kdbench.knowledge.base import Knowledge
+from kdbench.knowledge.base import Distance, Knowledge, Objective
 from kdbench.matching.pairing import Pairing, Pairs
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.progress import START, Progress
 from kdbench.projection.base import Projection
 
-Objective = Callable[..., Tensor]
 Schedule = Callable[[float], float]
 WITHOUT_LAYERS: Pairs = [(0, 0)]
 
@@ -31,6 +30,8 @@ class Term(nn.Module):
         weight: the factor before the term.
         schedules: numbers that change with the progress: `weight`, a further factor, and options of the objective,
             which they replace.
+        fused: compute the knowledge's and the objective's work together where the knowledge knows how; False for every
+            loss as it is written.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Term(nn.Module):
         projection: Projection | None = None,
         weight: float = 1.0,
         schedules: Mapping[str, Schedule] | None = None,
+        fused: bool = True,
     ) -> None:
         super().__init__()
         pairing = pairing or Pairing(WITHOUT_LAYERS)
@@ -55,6 +57,8 @@ class Term(nn.Module):
         schedules = dict(schedules or {})
         self.weight_schedule = schedules.pop("weight", None)
         self.schedules = schedules
+        self.fused = fused
+        self._distance = self._distance_by(objective)
 
     @property
     def student_taps(self) -> Taps:
@@ -74,14 +78,19 @@ class Term(nn.Module):
     def forward(self, student: ModelOutputs, teacher: ModelOutputs | None, progress: Progress = START) -> Tensor:
         """The unweighted loss of each sample, (B,)."""
         options = {name: schedule(progress.share) for name, schedule in self.schedules.items()}
-        objective = partial(self.objective, **options) if options else self.objective
+        distance = self._distance_by(partial(self.objective, **options)) if options else self._distance
         source = student if self.knowledge.from_labels else teacher
         assert source is not None, f"term '{self.name}' needs a teacher's outputs"
-        sides = _Sides(self.name, self.knowledge, objective, self.projection, student, source)
+        sides = _Sides(self.name, self.knowledge, distance, self.projection, student, source)
         if self.knowledge.joint:
             return sides.joint(self.pairing.drawn(progress))
         loss: Tensor = self.pairing(sides, progress)
         return loss
+
+    def _distance_by(self, objective: Objective) -> Distance:
+        """How two sides are compared: chosen once, or at every step for an objective whose options change."""
+        fused = self.knowledge.fused(objective) if self.fused else None
+        return fused or partial(self.knowledge.distance, objective)
 
 
 class _Sides:
@@ -91,12 +100,13 @@ class _Sides:
         self,
         term: str,
         knowledge: Knowledge,
-        objective: Objective,
+        distance: Distance,
         projection: Projection | None,
         student: ModelOutputs,
         teacher: ModelOutputs,
     ) -> None:
-        self.term, self.knowledge, self.objective, self.projection = term, knowledge, objective, projection
+        self.term, self.knowledge, self.projection = term, knowledge, projection
+        self.compared = distance
         self.outputs = student, teacher
         self.read: dict[tuple[str, int], Tensor] = {}
 
@@ -115,10 +125,7 @@ class _Sides:
         return self.read["teacher", layer]
 
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        tokens = self.outputs[0].mask
-        left, mask = self.knowledge.relate(student, tokens)
-        right, _ = self.knowledge.relate(teacher, tokens)
-        return self.objective(left, right, mask)
+        return self.compared(student, teacher, self.outputs[0].mask)
 
     def joint(self, pairs: Pairs) -> Tensor:
         """The distance of all these layers as one tensor, (B,)."""

@@ -10,14 +10,14 @@ from typing import Any
 
 from kdbench.config import compares, innermost, instantiate, module_of
 from kdbench.error import ImpossibleError, KdbenchError
-from kdbench.knowledge.base import Knowledge
+from kdbench.knowledge.base import Knowledge, Objective
 from kdbench.matching.base import Matching, Pairs, refuse_unmixable
 from kdbench.outputs import Taps
 from kdbench.progress import START
 from kdbench.projection.base import Projection
 from kdbench.seeds import derive, drawing
 from kdbench.shape import Shape
-from kdbench.term import WITHOUT_LAYERS, Objective, Schedule, Term
+from kdbench.term import WITHOUT_LAYERS, Schedule, Term
 from kdbench.value import number
 
 TAPS = tuple(each.name for each in fields(Taps))
@@ -84,16 +84,20 @@ def mixes_samples(term: Mapping[str, Any]) -> bool:
     return declared or bool(instantiate(term["knowledge"]).in_batch)
 
 
-def build_terms(stage: str, terms: Mapping[str, Any], student: Shape, teacher: Shape, seed: int) -> list[Term]:
+def build_terms(
+    stage: str, terms: Mapping[str, Any], student: Shape, teacher: Shape, seed: int, fused: bool = True
+) -> list[Term]:
     """The terms of a stage; projections and drawn matchings have generators of their own."""
-    return [_build(stage, name, term, student, teacher, seed) for name, term in terms.items()]
+    return [_build(stage, name, term, student, teacher, seed, fused) for name, term in terms.items()]
 
 
-def _build(stage: str, name: str, term: Mapping[str, Any], student: Shape, teacher: Shape, seed: int) -> Term:
+def _build(
+    stage: str, name: str, term: Mapping[str, Any], student: Shape, teacher: Shape, seed: int, fused: bool
+) -> Term:
     parts = parts_of(f"stages.{stage}.terms.{name}", term, student, teacher)
     weight = float(term["weight"])
     if parts.matching is None or parts.projection is None:
-        return Term(name, parts.knowledge, parts.objective, weight=weight, schedules=parts.schedules)
+        return Term(name, parts.knowledge, parts.objective, weight=weight, schedules=parts.schedules, fused=fused)
     pairing = parts.matching.pairing(parts.pairs, term["reduction"], derive(seed, "matching", stage, name))
     joined = len(pairing.drawn(START))
     layers = [WITHOUT_LAYERS[0]] if parts.knowledge.joint else parts.pairs
@@ -101,7 +105,7 @@ def _build(stage: str, name: str, term: Mapping[str, Any], student: Shape, teach
     widths = (parts.knowledge.width(student, joined) or 0, parts.knowledge.width(teacher, joined) or 0)
     with drawing(seed, "projection", stage, name):
         projection = parts.projection(*widths, *(list(dict.fromkeys(side)) for side in zip(*layers, strict=True)))
-    return Term(name, parts.knowledge, parts.objective, pairing, projection, weight, parts.schedules)
+    return Term(name, parts.knowledge, parts.objective, pairing, projection, weight, parts.schedules, fused)
 
 
 def _compared(key: str, knowledge: Knowledge, term: Mapping[str, Any], student: Shape) -> None:

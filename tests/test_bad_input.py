@@ -187,6 +187,7 @@ CASES = [
     Case(
         "a weight of words", ["stages.task.terms.transfer.weight=abc"], ["terms.transfer.weight=abc must be a number"]
     ),
+    Case("half a fusion", ["fused=half"], ["fused=half must be true or false"]),
     Case("a maybe", ["guards.preflight=maybe"], ["guards.preflight=maybe must be true or false"]),
     Case("an unknown precision", ["precision.name=f8"], ["precision.name=f8", "choose f32 or bf16"]),
     Case(

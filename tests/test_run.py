@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import kdbench
+from kdbench.fused import relation_kl
 from kdbench.store import Store
 
 Overrides = Callable[..., list[str]]
@@ -130,6 +132,26 @@ def test_early_stopping_keeps_the_best_weights(tiny: Overrides) -> None:
     assert len(scores) < 21
     assert record["metrics"]["validation/accuracy"] == max(scores[1:])
     assert max(scores[-2:]) <= max(scores[1:-2])
+
+
+def test_fused_arithmetic_teaches_the_same_up_to_rounding(tiny: Overrides, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And `fused=false` uses none of it."""
+    calls: list[str] = []
+    fused = relation_kl.relation_kl
+
+    def counted(*sides: Any, **options: Any) -> torch.Tensor:
+        calls.append("fused")
+        return fused(*sides, **options)
+
+    monkeypatch.setattr(relation_kl, "relation_kl", counted)
+    losses = []
+    for switch in ("true", "false"):
+        calls.clear()
+        record = kdbench.run(kdbench.compose(tiny("knowledge=value_relation", f"fused={switch}")))
+        found = [entry["train/term/transfer"] for entry in record["history"] if "train/term/transfer" in entry]
+        losses.append(found)
+        assert bool(calls) == (switch == "true")
+    assert losses[0] and losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_rows_without_a_label_are_distilled_on(tiny: Overrides, tmp_path: Path) -> None:

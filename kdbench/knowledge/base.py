@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 import torch
@@ -13,6 +13,10 @@ from kdbench.error import ImpossibleError
 from kdbench.matching.base import Pairs
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.shape import Shape
+
+Objective = Callable[..., Tensor]
+Distance = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(student, teacher, tokens) -> (B,): how far apart two sides are as `extract` or `join` returned them, projected."""
 
 
 class Knowledge(ABC):
@@ -69,6 +73,21 @@ class Knowledge(ABC):
             None where padding plays no part.
         """
         return values, None
+
+    def distance(self, objective: Objective, student: Tensor, teacher: Tensor, tokens: Tensor) -> Tensor:
+        """The objective between what is compared of the two sides, as it is written: (B,)."""
+        left, mask = self.relate(student, tokens)
+        right, _ = self.relate(teacher, tokens)
+        return objective(left, right, mask)
+
+    def fused(self, objective: Objective) -> Distance | None:
+        """A faster function equal to `distance` with that objective, up to rounding; None where there is none.
+
+        Args:
+            objective: with its options, as `kdbench.fused.options.changed_options` reads them; one that the faster
+                function does not know makes it None.
+        """
+        return None
 
     def pairs(self, pairs: Pairs) -> Pairs:
         """The pairs that are compared, given those of the matching."""

@@ -6,15 +6,20 @@ import math
 from collections.abc import Iterable
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from kdbench.error import ImpossibleError, KdbenchError
-from kdbench.knowledge.base import Knowledge, refuse_projection
+from kdbench.fused.relation_kl import fused_divergence
+from kdbench.knowledge.base import Distance, Knowledge, Objective, refuse_projection
+from kdbench.masking import full_precision
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.shape import Shape
 from kdbench.value import choice
 
-VERSION = 1
+VERSION = 2
+"""2: the products are float32 under autocast too, and `scale=head` is a factor of the vectors, not of the products."""
+
 Of = Literal["query", "key", "value"]
 
 
@@ -56,11 +61,18 @@ class Relation(Knowledge):
             batch, heads, tokens, width = vectors.shape
             split = vectors.transpose(1, 2).reshape(batch, tokens, self.heads, heads * width // self.heads)
             vectors = split.transpose(1, 2)
-        divisor = math.sqrt(own if self.scale == "head" else vectors.shape[-1])
-        return vectors @ vectors.transpose(-1, -2) / divisor
+        if self.scale == "head" and vectors.shape[-1] != own:
+            vectors = full_precision(vectors) * (vectors.shape[-1] / own) ** 0.25
+        return vectors
 
     def relate(self, values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        return values, tokens[:, None, :, None] & tokens[:, None, None, :]
+        vectors = full_precision(values)
+        with torch.autocast(values.device.type, enabled=False):
+            products = vectors @ vectors.transpose(-1, -2) / math.sqrt(vectors.shape[-1])
+        return products, tokens[:, None, :, None] & tokens[:, None, None, :]
+
+    def fused(self, objective: Objective) -> Distance | None:
+        return fused_divergence(objective)
 
     def check(self, student: Shape, teacher: Shape, projected: bool) -> None:
         name = f"{self.of}_relation"

@@ -30,6 +30,11 @@ def vectors(side: ModelOutputs, of: str, row: int, heads: int) -> list[list[list
     return [[token[head * width : (head + 1) * width] for token in joined] for head in range(heads)]
 
 
+def products(knowledge: Relation, side: ModelOutputs) -> Tensor:
+    """What is compared of the first layer, padding included."""
+    return knowledge.relate(knowledge.extract(side, 1), side.mask)[0]
+
+
 def divergence(student: ModelOutputs, teacher: ModelOutputs, of: str, row: int, heads: int, own: bool) -> float:
     """KL(softmax(X_t X_t^T / sqrt(d)) || softmax(X_s X_s^T / sqrt(d))), mean over heads and tokens."""
     rows = []
@@ -71,34 +76,34 @@ def test_the_released_scale_is_that_of_the_models_own_heads(outputs: Outputs, co
     loss = compared(Relation("value", "flatten", "head"), kl, student, teacher, 1)
     for row in range(3):
         assert float(loss[row]) == pytest.approx(divergence(student, teacher, "value", row, 1, True), abs=1e-9)
-    right, released = (Relation("value", "flatten", scale).extract(teacher, 1) for scale in ("split", "head"))  # type: ignore[arg-type]
+    right, released = (products(Relation("value", "flatten", scale), teacher) for scale in ("split", "head"))  # type: ignore[arg-type]
     torch.testing.assert_close(released, right * math.sqrt(4))
-    native = [Relation("value", "native", scale).extract(teacher, 1) for scale in ("split", "head")]  # type: ignore[arg-type]
+    native = [products(Relation("value", "native", scale), teacher) for scale in ("split", "head")]  # type: ignore[arg-type]
     assert torch.equal(*native)
 
 
 def test_flattened_products_are_the_sum_over_the_heads(outputs: Outputs) -> None:
     side = outputs(1)
-    native = Relation("key").extract(side, 1) * math.sqrt(4)
-    flat = Relation("key", "flatten").extract(side, 1) * math.sqrt(8)
+    native = products(Relation("key"), side) * math.sqrt(4)
+    flat = products(Relation("key", "flatten"), side) * math.sqrt(8)
     torch.testing.assert_close(flat, native.sum(dim=1, keepdim=True))
-    assert torch.equal(Relation("key", "flatten").extract(side, 1), Relation("key", 1).extract(side, 1))
-    torch.testing.assert_close(Relation("key", 2).extract(side, 1), Relation("key").extract(side, 1))
+    assert torch.equal(products(Relation("key", "flatten"), side), products(Relation("key", 1), side))
+    torch.testing.assert_close(products(Relation("key", 2), side), products(Relation("key"), side))
 
 
 def test_a_rotation_and_a_change_of_sign_change_nothing_and_a_shift_does(
     outputs: Outputs, rotation: Callable[[int], Tensor]
 ) -> None:
     side, knowledge = outputs(1), Relation("value")
-    expected = knowledge.extract(side, 1)
+    expected = products(knowledge, side)
 
     def of(values: Tensor) -> Tensor:
-        return knowledge.extract(replace(side, value={1: values}), 1)
+        return products(knowledge, replace(side, value={1: values}))
 
     torch.testing.assert_close(of(side.value[1] @ rotation(4)), expected)
     torch.testing.assert_close(of(-side.value[1]), expected)
     assert not torch.allclose(of(side.value[1] + 1.0), expected)
-    real, mask = knowledge.relate(expected, side.mask)
+    real, mask = knowledge.relate(knowledge.extract(side, 1), side.mask)
     torch.testing.assert_close(log_softmax(real, mask).exp().sum(dim=-1), torch.ones(3, 2, 5, dtype=torch.float64))
 
 
@@ -106,9 +111,9 @@ def test_vectors_of_twice_the_width_are_weaker_by_the_fourth_root_of_two(outputs
     side = outputs(1)
     wider = torch.nn.functional.pad(side.value[1], (0, 4))
     padded, scaled = (replace(side, value={1: wider * factor}) for factor in (1.0, 2**0.25))
-    expected = Relation("value").extract(side, 1)
-    torch.testing.assert_close(Relation("value").extract(scaled, 1), expected)
-    assert not torch.allclose(Relation("value").extract(padded, 1), expected)
+    expected = products(Relation("value"), side)
+    torch.testing.assert_close(products(Relation("value"), scaled), expected)
+    assert not torch.allclose(products(Relation("value"), padded), expected)
 
 
 def test_only_what_is_related_is_captured() -> None:
