@@ -54,7 +54,7 @@ from kdbench.teacher_outputs.source import TeacherOutputs
 from kdbench.term import Term
 
 WARM_UP = 5
-TRAINING = Training(1, None, 32, 1, 1.0, "grouped", 1, None, "last", 10**9, 25)
+TRAINING = Training(1, None, 32, 1, 1.0, "grouped", True, 1, None, "last", 10**9, 25)
 
 
 @dataclass(frozen=True)

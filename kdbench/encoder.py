@@ -2,12 +2,14 @@
 
 The attention registry of transformers hands query, key and value of every layer to `_attend`, which passes them to a
 recorder given with the call (no global state, no patched class) and computes the attention itself by SDPA. Captures
-thus cost nothing where they are not asked for, and are made before softmax and dropout.
+thus cost nothing where they are not asked for, and are made before softmax and dropout. A packed batch is padded there,
+and nowhere else.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from kdbench.data.batch import Batch
 from kdbench.error import KdbenchError
 from kdbench.model import Model
 from kdbench.outputs import ModelOutputs, Taps
+from kdbench.packing import MODEL_TYPES, Packing
 from kdbench.shape import Shape, taps_of
 
 ATTENTION = "kdbench"
@@ -64,11 +67,18 @@ def _attend(
     scaling: float | None = None,
     dropout: float = 0.0,
     recorder: Recorder | None = None,
+    packing: Packing | None = None,
     **rest: Any,
 ) -> tuple[Tensor, None]:
+    if packing is not None:
+        query, key, value = (packing.unpack(each.transpose(1, 2)).transpose(1, 2) for each in (query, key, value))
+        attention_mask = packing.mask[:, None, None, :]
     if recorder is not None:
         recorder.record(query, key, value, scaling)
-    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **rest)
+    attended, _ = sdpa_attention_forward(
+        module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **rest
+    )
+    return attended if packing is None else packing.pack(attended), None
 
 
 AttentionInterface.register(ATTENTION, _attend)
@@ -82,6 +92,7 @@ class Encoder(Model):
         super().__init__()
         self.model = model
         self._takes_types = getattr(model.config, "type_vocab_size", 0) > 1
+        self._packs = model.config.model_type in MODEL_TYPES and not model.config.is_decoder
 
     def stop_after(self, layers: int) -> None:
         base = self.model.base_model
@@ -97,24 +108,43 @@ class Encoder(Model):
 
     def forward(self, batch: Batch, taps: Taps) -> ModelOutputs:
         recorder = Recorder(taps) if taps.attention else None
-        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-        if self._takes_types:
-            inputs["token_type_ids"] = batch.token_type_ids
+        options: dict[str, Any] = {"output_hidden_states": bool(taps.states), "return_dict": True}
         if recorder is not None:
-            inputs["recorder"] = recorder
-        raw = self.model(**inputs, output_hidden_states=bool(taps.states), return_dict=True)
+            options["recorder"] = recorder
+        packing = batch.packing if self._packs else None
+        if packing is None:
+            logits, states = self._padded(batch, options)
+            whole, first = _as_it_is, pooling.first
+        else:
+            logits, states = self._packed(batch, packing, options)
+            whole, first = packing.unpack, packing.first
         outputs = ModelOutputs(
             mask=batch.attention_mask,
-            logits=raw.logits,
+            logits=logits,
             labels=batch.labels,
-            hidden={layer: raw.hidden_states[layer] for layer in taps.hidden},
-            cls={layer: pooling.first(raw.hidden_states[layer]) for layer in taps.cls},
-            mean={layer: pooling.mean(raw.hidden_states[layer], batch.attention_mask) for layer in taps.mean},
-            lens={layer: self.read_out(raw.hidden_states[layer]) for layer in taps.lens},
+            hidden={layer: whole(states[layer]) for layer in taps.hidden},
+            cls={layer: first(states[layer]) for layer in taps.cls},
+            mean={layer: pooling.mean(whole(states[layer]), batch.attention_mask) for layer in taps.mean},
+            lens={layer: self.read_out(first(states[layer])[:, None]) for layer in taps.lens},
         )
         if recorder is None:
             return outputs
         return replace(outputs, query=recorder.query, key=recorder.key, value=recorder.value, scores=recorder.scores)
+
+    def _padded(self, batch: Batch, options: dict[str, Any]) -> tuple[Tensor, Sequence[Tensor]]:
+        """Logits, and every layer's output where they are asked for: (B, C) and (B, S, D)."""
+        types = {"token_type_ids": batch.token_type_ids} if self._takes_types else {}
+        raw = self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types, **options)
+        return raw.logits, raw.hidden_states or ()
+
+    def _packed(self, batch: Batch, packing: Packing, options: dict[str, Any]) -> tuple[Tensor, Sequence[Tensor]]:
+        """The same on the real tokens alone: (B, C) and (1, T, D)."""
+        types = {"token_type_ids": packing.pack(batch.token_type_ids)} if self._takes_types else {}
+        raw = self.model.base_model(
+            input_ids=packing.pack(batch.input_ids), position_ids=packing.positions, packing=packing, **types, **options
+        )
+        # The base model pools the first of all tokens; the head needs the first of every row.
+        return self.read_out(packing.first(raw.last_hidden_state)[:, None]), raw.hidden_states or ()
 
     def read_out(self, hidden: Tensor) -> Tensor:
         """The task head on the output of any layer, (B, S, D) -> (B, C): what the model would answer from there."""
@@ -142,6 +172,10 @@ class Encoder(Model):
         parts = {name: child for name, child in self.model.named_children() if child is not self.model.base_model}
         pooler = getattr(self.model.base_model, "pooler", None)
         return parts if pooler is None else {**parts, "pooler": pooler}
+
+
+def _as_it_is(hidden: Tensor) -> Tensor:
+    return hidden
 
 
 def shape_of(config: PretrainedConfig, classes: int) -> Shape:

@@ -1,17 +1,21 @@
-"""What is captured from Hugging Face encoders is what they compute, and costs nothing where it is not asked for."""
+"""What is captured from Hugging Face encoders is what they compute, padded or packed, and only what is asked for."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig, ElectraConfig, RobertaConfig
 
-from kdbench.data.batch import Batch
+from kdbench.data.batch import Batch, packed
 from kdbench.encoder import Encoder, from_config
 from kdbench.knowledge.attention import Attention
 from kdbench.outputs import ModelOutputs, Taps
+from kdbench.packing import MODEL_TYPES
+from kdbench.teacher_outputs.stream import read_of
 
 SMALL = {"vocab_size": 50, "num_labels": 3}
 BERT = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32, **SMALL}
@@ -35,6 +39,10 @@ def batch(rows: int = 3, length: int = 7, padding: int = 2) -> Batch:
     return Batch(ids, mask, zeros, torch.zeros(rows, dtype=torch.long), torch.arange(rows))
 
 
+padded_or_packed = pytest.mark.parametrize("form", [lambda batch: batch, packed], ids=["padded", "packed"])
+Form = Callable[[Batch], Batch]
+
+
 def built(config: BertConfig) -> Encoder:
     torch.manual_seed(0)
     model = from_config(config)
@@ -42,8 +50,9 @@ def built(config: BertConfig) -> Encoder:
     return model
 
 
+@padded_or_packed
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
-def test_captures_equal_what_eager_attention_returns(config: BertConfig) -> None:
+def test_captures_equal_what_eager_attention_returns(config: BertConfig, form: Form) -> None:
     ours = built(config)
     eager = AutoModelForSequenceClassification.from_config(
         copy.deepcopy(ours.model.config), attn_implementation="eager"
@@ -51,7 +60,7 @@ def test_captures_equal_what_eager_attention_returns(config: BertConfig) -> None
     eager.load_state_dict(ours.model.state_dict())
     eager.eval()
     data = batch()
-    outputs = ours(data, EVERYTHING)
+    outputs = ours(form(data), EVERYTHING)
     raw = eager(
         input_ids=data.input_ids, attention_mask=data.attention_mask, output_attentions=True, output_hidden_states=True
     )
@@ -69,26 +78,29 @@ def test_captures_equal_what_eager_attention_returns(config: BertConfig) -> None
         )
 
 
-def test_only_what_is_named_is_captured() -> None:
-    outputs = built(CONFIGS[0])(batch(), Taps(hidden=frozenset({0, 2}), query=frozenset({3})))
+@padded_or_packed
+def test_only_what_is_named_is_captured(form: Form) -> None:
+    outputs = built(CONFIGS[0])(form(batch()), Taps(hidden=frozenset({0, 2}), query=frozenset({3})))
     assert set(outputs.hidden) == {0, 2}
     assert set(outputs.query) == {3}
     assert not outputs.key and not outputs.value and not outputs.scores and not outputs.cls and not outputs.mean
 
 
-def test_two_calls_share_no_state() -> None:
+@padded_or_packed
+def test_two_calls_share_no_state(form: Form) -> None:
     model = built(CONFIGS[0])
-    first: ModelOutputs = model(batch(), EVERYTHING)
-    plain: ModelOutputs = model(batch(rows=2), Taps(logits=True))
-    again: ModelOutputs = model(batch(), EVERYTHING)
+    first: ModelOutputs = model(form(batch()), EVERYTHING)
+    plain: ModelOutputs = model(form(batch(rows=2)), Taps(logits=True))
+    again: ModelOutputs = model(form(batch()), EVERYTHING)
     assert not plain.query and not plain.hidden
     torch.testing.assert_close(first.query[2], again.query[2])
 
 
-def test_captures_carry_gradients_and_precede_dropout() -> None:
+@padded_or_packed
+def test_captures_carry_gradients_and_precede_dropout(form: Form) -> None:
     model = built(CONFIGS[0])
     model.train()
-    outputs = model(batch(), EVERYTHING)
+    outputs = model(form(batch()), EVERYTHING)
     outputs.query[3].sum().backward()
     assert model.layers[0].attention.self.query.weight.grad is not None
 
@@ -102,9 +114,10 @@ def test_logits_do_not_depend_on_padding() -> None:
     torch.testing.assert_close(model(short, Taps()).logits, model(longer, Taps()).logits, atol=1e-6, rtol=1e-5)
 
 
-def test_the_head_on_the_last_layer_is_the_models_own_answer() -> None:
+@padded_or_packed
+def test_the_head_on_the_last_layer_is_the_models_own_answer(form: Form) -> None:
     model = built(CONFIGS[0])
-    outputs = model(batch(), Taps(lens=frozenset({1, 3})))
+    outputs = model(form(batch()), Taps(lens=frozenset({1, 3})))
     assert set(outputs.lens) == {1, 3} and not outputs.hidden
     torch.testing.assert_close(outputs.lens[3], outputs.logits)
     assert not torch.allclose(outputs.lens[1], outputs.logits)
@@ -113,11 +126,12 @@ def test_the_head_on_the_last_layer_is_the_models_own_answer() -> None:
     torch.testing.assert_close(outputs.lens[1], model.model.classifier(pooled))
 
 
-def test_the_head_on_a_layer_teaches_what_lies_below_it_and_itself_under_dropout() -> None:
+@padded_or_packed
+def test_the_head_on_a_layer_teaches_what_lies_below_it_and_itself_under_dropout(form: Form) -> None:
     model = built(CONFIGS[0])
     model.train()
     torch.manual_seed(0)
-    outputs = model(batch(), Taps(lens=frozenset({2})))
+    outputs = model(form(batch()), Taps(lens=frozenset({2})))
     outputs.lens[2].square().sum().backward()
     taught = [any(bool(weight.grad.any()) for weight in layer.parameters() if weight.grad is not None)
               for layer in model.layers]  # fmt: skip
@@ -125,3 +139,76 @@ def test_the_head_on_a_layer_teaches_what_lies_below_it_and_itself_under_dropout
     assert model.model.classifier.weight.grad is not None
     torch.manual_seed(1)
     assert not torch.allclose(model.read_out(outputs.logits.new_ones(3, 7, 16)), model.read_out(torch.ones(3, 7, 16)))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
+def test_a_packed_batch_gives_what_its_padded_form_gives(config: BertConfig) -> None:
+    """Of every tensor on real tokens; at padding a model that packs has zeros."""
+    model = built(config).double()
+    lens = LAYERS if config.model_type in MODEL_TYPES else frozenset()
+    taps = replace(EVERYTHING, lens=lens)
+    data = typed(batch(4, 9, 5), config)
+    plain, found = model(data, taps), model(packed(data), taps)
+    tokens = data.attention_mask
+    places = {"hidden": tokens, "scores": tokens[:, None, :, None] & tokens[:, None, None, :]}
+    for stream in taps:
+        left, right = (read_of(outputs, stream) for outputs in (plain, found))
+        assert left.shape == right.shape
+        counts = places.get(stream[0], tokens[:, None] if left.dim() == 4 else torch.ones(len(left), dtype=torch.bool))
+        counts = counts.expand(left.shape[: counts.dim()])
+        torch.testing.assert_close(right[counts], left[counts], atol=1e-12, rtol=1e-9)
+        assert config.model_type not in MODEL_TYPES or not right[~counts].any()
+
+
+def test_a_packed_batch_teaches_what_its_padded_form_teaches() -> None:
+    """Every weight gets the same gradient, in training mode with dropout set to 0, from a loss of every capture."""
+    gradients = []
+    for form in (lambda given: given, packed):
+        model = built(CONFIGS[0]).double()
+        model.train()
+        for part in model.modules():
+            if isinstance(part, torch.nn.Dropout):
+                part.p = 0.0
+        taps = replace(EVERYTHING, lens=LAYERS)
+        data = typed(batch(4, 9, 5), CONFIGS[0])
+        outputs = model(form(data), taps)
+        sum(on_real_tokens(read_of(outputs, stream), data.attention_mask).square().sum() for stream in taps).backward()
+        gradients.append({name: weight.grad for name, weight in model.named_parameters()})
+    assert all(bool(gradient.any()) for gradient in gradients[0].values())
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-10, rtol=1e-8)
+
+
+def on_real_tokens(values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """What belongs to them of any capture, the rest 0."""
+    if values.dim() == 3:
+        return values * tokens[:, :, None]
+    if values.dim() == 4:
+        square = values.shape[-1] == tokens.shape[1]
+        return values * (tokens[:, None, :, None] & (tokens[:, None, None, :] if square else True))
+    return values
+
+
+def typed(data: Batch, config: BertConfig) -> Batch:
+    """The batch with two segments, where the model knows more than one."""
+    types = torch.arange(data.input_ids.shape[1]).expand_as(data.input_ids) > 1
+    return replace(data, token_type_ids=types.long() if getattr(config, "type_vocab_size", 0) > 1 else types.long() * 0)
+
+
+def test_a_packed_pass_can_end_below_the_top() -> None:
+    model = built(CONFIGS[0])
+    taps = Taps(hidden=frozenset({2}), query=frozenset({1}))
+    before = model(packed(batch()), taps)
+    model.stop_after(2)
+    after = model(packed(batch()), taps)
+    assert torch.equal(after.hidden[2], before.hidden[2]) and torch.equal(after.query[1], before.query[1])
+
+
+def test_dropout_draws_other_masks_for_a_packed_batch_and_the_same_ones_again() -> None:
+    """Why the setting is part of a run's identity, and why a resumed run ends as an undisturbed one."""
+    model = built(CONFIGS[0])
+    model.train()
+    logits = []
+    for form in (packed, packed, lambda given: given):
+        torch.manual_seed(1)
+        logits.append(model(form(batch()), Taps(logits=True)).logits)
+    assert torch.equal(logits[0], logits[1]) and not torch.allclose(logits[0], logits[2])

@@ -77,7 +77,7 @@ def module() -> StudentModule:
         Term("soft", Logits(), kl),
         Term("hidden", Hidden(False), mse, Pairing([(1, 1), (2, 2)]), ToTeacher(8, 12, [1, 2], [1, 2])),
     ]
-    settings = Training(1, None, 4, 1, None, "exact", 1, None, "last", 10, 1)
+    settings = Training(1, None, 4, 1, None, "exact", True, 1, None, "last", 10, 1)
     source = TeacherOutputs(teacher_taps(terms), teacher)
     return StudentModule(student, source, terms, lambda groups: torch.optim.SGD(groups, lr=0.1), constant, settings, 4)
 

@@ -129,7 +129,8 @@ def interrupted(overrides: list[str], step: int, monkeypatch: pytest.MonkeyPatch
     [
         (7, []),  # the checkpoint is of step 6
         (8, ["training.checkpoint_every_steps=100"]),  # that of the evaluation after step 8
-        (19, ["training.accumulate=3", "training.batching=exact", "training.log_every_steps=5"]),
+        (19, ["training.accumulate=3", "training.batching=exact", "training.log_every_steps=5"]),  # packed batches
+        (10, ["training.batching=exact", "training.unpadded=false"]),
         (13, ["training.evaluations_per_epoch=2", "training.keep=last", "optimizer=sgd"]),
         (22, ["training.patience=2", "optimizer.lr=3e-3"]),
         (11, ["precision=bf16"]),

@@ -12,7 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 import kdbench
+from kdbench.data.batch import Batch
+from kdbench.encoder import Encoder
 from kdbench.fused import relation_kl
+from kdbench.outputs import ModelOutputs, Taps
 from kdbench.store import Store
 
 Overrides = Callable[..., list[str]]
@@ -97,6 +100,31 @@ def test_micro_batches_do_not_change_the_result(tiny: Overrides, tmp_path: Path)
     left, right = weights(tmp_path / "store", whole), weights(tmp_path / "store", parts)
     for name, value in left.items():
         torch.testing.assert_close(value, right[name], atol=2e-5, rtol=1e-3)
+
+
+def test_leaving_the_padding_out_does_not_change_the_result(
+    tiny: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the last bits and the dropout masks, for whose sake it is another run all the same."""
+    counted: list[bool] = []
+    whole = Encoder.forward
+
+    def forward(model: Encoder, batch: Batch, taps: Taps) -> ModelOutputs:
+        counted.append(batch.packing is not None)
+        return whole(model, batch, taps)
+
+    monkeypatch.setattr(Encoder, "forward", forward)
+    exact = ["student.dropout=0", "knowledge=hidden", "method=unified_soft", "training.batching=exact"]
+    records = []
+    for unpadded in ("true", "false"):
+        counted.clear()
+        records.append(kdbench.run(kdbench.compose(tiny(*exact, f"training.unpadded={unpadded}"))))
+        assert any(counted) == (unpadded == "true")
+    left, right = records
+    assert left["signature"] != right["signature"] and left["teacher"] == right["teacher"]
+    one, other = (weights(tmp_path / "store", record) for record in records)
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], atol=2e-5, rtol=1e-3)
 
 
 def test_the_teacher_is_never_changed_by_its_student(tiny: Overrides, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdbench.data.split import Split
 from kdbench.error import KdbenchError
+from kdbench.packing import Packing, pays
 
 # Rows that lie this many batches around each other are sorted by length: enough to pad little, few enough to mix well.
 MEGABATCH = 50
@@ -25,19 +26,32 @@ class Batch:
     token_type_ids: Tensor  # (B, S) int64
     labels: Tensor  # (B,) int64 with -1 for none, or float32 with NaN for none
     index: Tensor  # (B,) int64
+    packing: Packing | None = None  # for models that can leave the padding out; None: they are not to
 
     def __len__(self) -> int:
         return len(self.index)
 
+    @property
+    def columns(self) -> tuple[Tensor, ...]:
+        """The tensors with a row for each of the batch's."""
+        return self.input_ids, self.attention_mask, self.token_type_ids, self.labels, self.index
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+        packing = None if self.packing is None else self.packing.to(device)
+        return Batch(*(column.to(device, non_blocking=True) for column in self.columns), packing)
 
     def split(self, parts: int) -> list[Batch]:
         """Cut into at most `parts` micro-batches whose numbers of rows differ by one at most; none is empty."""
         parts = max(1, min(parts, len(self)))
-        columns = [torch.tensor_split(getattr(self, field.name), parts) for field in fields(self)]
-        return [Batch(*column) for column in zip(*columns, strict=True)]
+        columns = [torch.tensor_split(column, parts) for column in self.columns]
+        pieces = [Batch(*column) for column in zip(*columns, strict=True)]
+        return pieces if self.packing is None else [packed(piece) for piece in pieces]
+
+
+def packed(batch: Batch) -> Batch:
+    """The same batch, for models that can leave the padding out."""
+    return replace(batch, packing=Packing.of(batch.attention_mask))
 
 
 def batch_plan(
@@ -67,8 +81,11 @@ def length_order(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return _cut(np.argsort(-lengths, kind="stable"), batch_size)
 
 
-def collate(split: Split, rows: np.ndarray, pad_id: int) -> Batch:
-    """Pad the given rows of a split to the longest of them; the order of the rows is kept."""
+def collate(split: Split, rows: np.ndarray, pad_id: int, unpadded: bool = False) -> Batch:
+    """Pad the given rows of a split to the longest of them; the order of the rows is kept.
+
+    With `unpadded` the batch is packed besides, where it is padded so much that this pays.
+    """
     starts, lengths = split.offsets[rows], split.offsets[rows + 1] - split.offsets[rows]
     columns = np.arange(int(lengths.max()))
     mask = columns < lengths[:, None]
@@ -78,7 +95,8 @@ def collate(split: Split, rows: np.ndarray, pad_id: int) -> Batch:
     input_ids[mask] = split.tokens[places]
     token_types[mask] = split.types[places]
     arrays = (input_ids, mask, token_types, np.array(split.labels[rows]), np.array(split.index[rows]))
-    return Batch(*(torch.from_numpy(array) for array in arrays))
+    batch = Batch(*(torch.from_numpy(array) for array in arrays))
+    return packed(batch) if unpadded and pays(mask.size, int(lengths.sum())) else batch
 
 
 def in_order(split: Split, batch_size: int, pad_id: int) -> Iterator[Batch]:

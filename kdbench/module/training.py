@@ -9,7 +9,7 @@ from typing import Any, Literal
 from kdbench.data.batch import Batch, batch_plan, collate
 from kdbench.data.split import Split
 from kdbench.error import KdbenchError
-from kdbench.value import choice, positive, whole
+from kdbench.value import choice, positive, switch, whole
 
 COUNTS = ("batch_size", "accumulate", "evaluations_per_epoch", "checkpoint_every_steps", "log_every_steps")
 
@@ -24,6 +24,7 @@ class Training:
     accumulate: int
     clip_norm: float | None
     batching: Literal["grouped", "exact"]
+    unpadded: bool
     evaluations_per_epoch: int
     patience: int | None
     keep: Literal["best", "last"]
@@ -47,6 +48,7 @@ class Training:
         whole(f"{key}.patience", training["patience"], null="no early stop")
         choice(f"{key}.keep", training["keep"], ("best", "last"))
         choice(f"{key}.batching", training["batching"], ("grouped", "exact"))
+        switch(f"{key}.unpadded", training["unpadded"])
         return cls(**training)
 
     def steps_per_epoch(self, rows: int) -> int:
@@ -92,5 +94,5 @@ class BatchStream:
             for rows in plan[step - epoch * per_epoch :]:
                 if step == steps:
                     return
-                yield collate(split, rows, self.padding_id)
+                yield collate(split, rows, self.padding_id, self.training.unpadded)
                 step += 1

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdbench.config import CONF_DIR, complete
 from kdbench.data.batch import Batch
+from kdbench.data.batch import packed as to_packed
 from kdbench.model import Model
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.student.bert import bert
@@ -100,11 +101,12 @@ def batch() -> Callable[..., Batch]:
 
 @pytest.fixture(scope="session")
 def outputs(models: dict[str, Model], batch: Callable[..., Batch]) -> Callable[..., ModelOutputs]:
-    """Everything a model can hand out: `outputs("student", padding=3)`."""
+    """Everything a model can hand out: `outputs("student", padding=3)`, run on real tokens alone if `packed`."""
 
-    def captured(role: str, padding: int = 0, labels: torch.Tensor | None = None) -> ModelOutputs:
+    def captured(role: str, padding: int = 0, labels: torch.Tensor | None = None, packed: bool = False) -> ModelOutputs:
         layers = frozenset(range(1, LAYERS[role] + 1))
         taps = Taps(True, layers | {0}, layers | {0}, layers | {0}, layers, layers, layers, layers, layers)
-        return models[role](batch(padding, labels), taps)
+        data = batch(padding, labels)
+        return models[role](to_packed(data) if packed else data, taps)
 
     return captured

@@ -49,7 +49,7 @@ CHANGED: list[Reading] = [
     *((name, {"over": over, "heads": 2}) for name in POINTS for over in ("tokens", "layers", "samples")),
     *((name, {"over": "samples", "view": "cls"}) for name in POINTS),
 ]
-SETTINGS = Training(1, 1, 3, 1, None, "exact", 1, None, "last", 1, 1)
+SETTINGS = Training(1, 1, 3, 1, None, "exact", True, 1, None, "last", 1, 1)
 READINGS: list[Reading] = [
     *((path.stem, {}) for path in sorted((CONF_DIR / "knowledge").glob("*.yaml"))),
     *CHANGED,
@@ -174,11 +174,11 @@ def test_padding_is_ignored_and_the_student_is_taught(
     except ImpossibleError:
         return
     losses = []
-    for padding in (0, 3):
-        student = outputs("student", padding)
+    for padding, packed in ((0, False), (3, False), (3, True)):
+        student = outputs("student", padding, packed=packed)
         models["student"].zero_grad()
         with torch.no_grad():
-            target = outputs("teacher", padding)
+            target = outputs("teacher", padding, packed=packed)
         loss = term(only(student, term.student_taps), only(target, term.teacher_taps))
         assert loss.shape == (3,) and bool(loss.isfinite().all())
         loss.sum().backward()
@@ -187,6 +187,7 @@ def test_padding_is_ignored_and_the_student_is_taught(
         assert any(bool(gradient.any()) for gradient in learned) or has_rows_of_one(term, student)
         losses.append((loss.detach(), sum(gradient.abs().sum() for gradient in learned)))
     torch.testing.assert_close(losses[0], losses[1], atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(losses[0], losses[2], atol=1e-9, rtol=1e-9)
 
 
 @every_reading

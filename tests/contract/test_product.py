@@ -294,7 +294,7 @@ def test_every_accepted_triple_trains(knowledge: str, verdicts: dict[Cell, str |
         assert any(not torch.equal(*sides) for sides in zip(before, after, strict=True)), cell
 
 
-SETTINGS = Training(1, None, 6, 1, 1.0, "exact", 1, None, "last", 10, 1)
+SETTINGS = Training(1, None, 6, 1, 1.0, "exact", True, 1, None, "last", 10, 1)
 
 
 def sgd(parameters: Any) -> torch.optim.Optimizer:

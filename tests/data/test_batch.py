@@ -140,5 +140,33 @@ def test_micro_batches_are_even_and_whole(parts: int, sizes: list[int]) -> None:
 
 
 def test_to_moves_every_tensor() -> None:
-    moved = collate(make_split()[0], np.arange(3), PAD).to("meta")
-    assert {tensor.device.type for tensor in vars(moved).values()} == {"meta"}
+    moved = collate(make_split()[0], np.arange(3), PAD, unpadded=True).to("meta")
+    assert moved.packing is not None
+    tensors = {**vars(moved), **vars(moved.packing)}
+    assert {tensor.device.type for tensor in tensors.values() if tensor is not moved.packing} == {"meta"}
+
+
+def test_a_batch_is_packed_where_it_is_asked_for_and_pays() -> None:
+    lengths = np.array([2, 5, 10, 10, 10])
+    tokens = np.arange(lengths.sum(), dtype=np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    split = Split(tokens, np.zeros(len(tokens), np.int8), offsets, np.zeros(5, np.int64), np.arange(5))
+    much, little = np.array([0, 1, 2]), np.array([2, 3, 4])  # 30 places for 17 tokens, and 30 for 30
+    assert collate(split, much, PAD).packing is None
+    assert collate(split, little, PAD, unpadded=True).packing is None
+    batch = collate(split, much, PAD, unpadded=True)
+    assert batch.packing is not None
+    assert torch.equal(batch.packing.mask, batch.attention_mask)
+    assert batch.packing.pack(batch.input_ids)[0].tolist() == list(range(17))
+    assert torch.equal(batch.input_ids, collate(split, much, PAD).input_ids)
+
+
+def test_micro_batches_of_a_packed_batch_are_packed_by_themselves() -> None:
+    split, texts = make_split()
+    rows = np.arange(7)
+    whole = collate(split, rows, PAD, unpadded=True)
+    assert whole.packing is not None
+    pieces = whole.split(3)
+    assert all(piece.packing is not None and torch.equal(piece.packing.mask, piece.attention_mask) for piece in pieces)
+    found = torch.cat([piece.packing.pack(piece.input_ids)[0] for piece in pieces])
+    assert found.tolist() == np.concatenate([texts[row] for row in rows]).tolist()

@@ -85,6 +85,7 @@ def settings() -> dict[str, Any]:
         "accumulate": 1,
         "clip_norm": None,
         "batching": "grouped",
+        "unpadded": True,
         "evaluations_per_epoch": 1,
         "patience": None,
         "keep": "best",

@@ -12,6 +12,7 @@ import torch
 from kdbench.data.split import Split
 from kdbench.error import KdbenchError
 from kdbench.module.training import BatchStream, Training
+from kdbench.packing import PAYS
 
 Build = Callable[..., Training]
 
@@ -43,6 +44,7 @@ def rows(count: int) -> Split:
         ("clip_norm", 0.0, "a number greater than 0, or null for no clipping"),
         ("clip_norm", "big", "a number greater than 0, or null for no clipping"),
         ("batching", "sorted", "grouped or exact"),
+        ("unpadded", "auto", "true or false"),
         ("evaluations_per_epoch", 0, "a whole number of at least 1"),
         ("patience", 0, "a whole number of at least 1, or null for no early stop"),
         ("keep", "worst", "best or last"),
@@ -112,6 +114,15 @@ def test_a_stream_from_a_step_is_the_tail_of_the_whole(training: Build, batching
     assert len(whole) == 10 and len(tail) == 10 - start
     for left, right in zip(whole[start:], tail, strict=True):
         assert torch.equal(left.input_ids, right.input_ids) and torch.equal(left.index, right.index)
+        assert (left.packing is None) == (right.packing is None)
+
+
+@pytest.mark.parametrize("unpadded", [True, False])
+def test_a_stream_packs_padded_batches_if_it_may(training: Build, unpadded: bool) -> None:
+    batches = list(BatchStream(rows(13), training(batching="exact", unpadded=unpadded), 1, 0))
+    padded = [batch.attention_mask.numel() > PAYS * batch.attention_mask.sum() for batch in batches]
+    assert any(padded) and not all(padded)
+    assert [batch.packing is not None for batch in batches] == [unpadded and much for much in padded]
 
 
 @pytest.mark.parametrize("batching", ["grouped", "exact"])
