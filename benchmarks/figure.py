@@ -31,7 +31,8 @@ def draw(lines: Sequence[Line], path: Path) -> bool:
     axes.invert_yaxis()
     axes.set_xlabel("students trained in an hour of one core")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    axes.margins(x=0.1)
+    figure.legend(frameon=False, loc="outside upper right", ncols=2, fontsize=8)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
     return True
