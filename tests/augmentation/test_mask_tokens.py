@@ -75,7 +75,7 @@ def test_a_row_is_masked_alike_whoever_stands_beside_it(rows: Split) -> None:
 
 def test_every_epoch_sees_its_version_also_after_a_resume(rows: Split) -> None:
     rows, augmentation = rows.take(np.arange(8)), MaskTokens(0.5, variants=2)
-    training = Training(4, None, 4, 1, None, "exact", 1, None, "last", 10, 1)
+    training = Training(4, None, 4, 1, None, "exact", True, 1, None, "last", 10, 1)
     stream = BatchStream(rows, training, 1, 0, 0, lambda epoch: augmentation.variant(rows, epoch % 2, TOKENIZER))
     batches = list(stream)
     for step, batch in enumerate(batches):
