@@ -18,6 +18,7 @@ PRESETS = ("method", "stage", "experiment")
 LONG = {
     "train.yaml": "the primary file of a run: names every group",
     "evaluate.yaml": "the primary file of an evaluation",
+    "teacher/fine_tuning.yaml": "what every teacher shares: its training, and what becomes of its outputs",
     "hydra/help/kdbench.yaml": "the text of --help",
     "data/base.yaml": "explains every key of a data set, once for all of them",
     "training/default.yaml": "explains every key of a training, once for all of them",
