@@ -98,7 +98,13 @@ class Encoder(Model):
         base = self.model.base_model
         stack: Any = getattr(base, "encoder", None) or getattr(base, "transformer", None)
         if isinstance(getattr(stack, "layer", None), nn.ModuleList):
-            self._whole = getattr(self, "_whole", tuple(stack.layer))  # a tuple, which nn.Module does not look into
+            if not hasattr(self, "_whole"):
+                # transformers installs what collects hidden states at the first call that asks for any, on the layers
+                # that are there then: that call must see all of them.
+                with torch.no_grad():
+                    self.model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=self.model.device),
+                               output_hidden_states=True)  # fmt: skip
+                self._whole = tuple(stack.layer)  # a tuple, which nn.Module does not look into
             # At least one: transformers notes the embedding output as the input of the first layer.
             stack.layer = nn.ModuleList(self._whole[: max(1, layers)]).train(stack.training)
 

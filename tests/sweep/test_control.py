@@ -239,7 +239,8 @@ def test_a_real_sweep_on_generated_sentences(
         assert job["axes"]["seed"] == control["axes"]["seed"]
         assert set(control["axes"]) == set(cell["axes"]) - {"knowledge", "matching"}
         differing = {key for key, node in cell["config"].items() if node != control["config"].get(key)}
-        assert differing <= {"axes", "stages", "knowledge", "matching"}
+        assert differing <= {"axes", "stages", "knowledge", "matching", "teacher"}
+        assert {**cell["config"]["teacher"], "shared_by": 1} == {**control["config"]["teacher"], "shared_by": 1}
         assert list(control["config"]["stages"]["task"]["terms"]) == ["label"]
         assert cell["config"]["stages"]["task"]["training"] == control["config"]["stages"]["task"]["training"]
     main()

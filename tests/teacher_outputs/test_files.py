@@ -136,5 +136,8 @@ def test_a_teacher_cut_at_a_layer_says_the_same_up_to_there(teacher: Encoder, ro
     assert len(teacher.layers) == 2
     for stream in taps:
         torch.testing.assert_close(read_of(cut, stream), read_of(whole, stream), atol=0, rtol=0)
+    deeper = TeacherOutputs(Taps(True, frozenset({3})), teacher)(batch)
+    with torch.no_grad():
+        assert torch.equal(deeper.hidden[3], teacher(batch, Taps(hidden=frozenset({3}))).hidden[3])
     teacher.stop_after(3)
     torch.testing.assert_close(teacher(batch, Taps(True)).logits, whole.logits, atol=0, rtol=0)
