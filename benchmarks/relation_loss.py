@@ -156,22 +156,20 @@ def times(case: Case, rounds: int) -> dict[str, list[tuple[float, float]]]:
     calls = {name: max(1, round(0.15 / seconds(loss, student, teacher, 2)[0])) for name, loss in sides.items()}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for turn in range(rounds):
-        names = list(sides)
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
+        first = turn % len(sides)
+        for name in [*sides][first:] + [*sides][:first]:
             found[name].append(seconds(sides[name], student, teacher, calls[name]))
     return found
 
 
 def peak_bytes(case: Case, side: str) -> int:
     """Of one call, above the level before it; the high-water mark is the kernel's (Linux)."""
-    student, teacher, tokens = inputs(case, rows=2, longest=8)
-    call(losses(case, tokens)[side], student, teacher)
-    student, teacher, tokens = inputs(case)
-    loss = losses(case, tokens)[side]
+    *few, tokens = inputs(case, rows=2, longest=8)
+    call(losses(case, tokens)[side], *few)
+    *sides, tokens = inputs(case)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = _high_water()
-    call(loss, student, teacher)
+    call(losses(case, tokens)[side], *sides)
     return _high_water() - before
 
 
@@ -212,8 +210,7 @@ def printed(row: dict[str, Any]) -> str:
     def gate(value: float | None, ratio: float) -> str:
         return "" if value is None else f" (gate {value:g}: {'met' if ratio >= value else 'MISSED'})"
 
-    ms, peak = row["milliseconds_and_kernel"], row["peak_bytes"]
-    low, high = row["ratio_range"]
+    ms, peak, (low, high) = row["milliseconds_and_kernel"], row["peak_bytes"], row["ratio_range"]
     cells = [
         row["case"],
         *(f"{ms[side][0]:.1f} ({ms[side][1]:.1f})" if side in ms else "" for side in ("naive", "written", "fused")),
@@ -241,11 +238,10 @@ def main() -> None:
         "| case | naive, ms (kernel) | as written, ms | fused, ms | naive / fused | naive, MiB | fused, MiB | ratio "
         "| difference |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
     )
-    rows = []
-    for name in CASES:
-        if options.case in (name, "all"):
-            rows.append(measure(name, *((3, 1) if options.quick else (11, 3))))
-            print(printed(rows[-1]), flush=True)
+    rows: list[dict[str, Any]] = []
+    for name in CASES if options.case == "all" else [options.case]:
+        rows.append(measure(name, *((3, 1) if options.quick else (11, 3))))
+        print(printed(rows[-1]), flush=True)
     if options.out:
         options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
