@@ -39,9 +39,12 @@ def gram_distance(student: Tensor, teacher: Tensor) -> Tensor:
         (B,), in the fourth power of the vectors' unit.
     """
     widest = max(student.shape[-1], teacher.shape[-1])
+    # Columns of zeros change no product.
+    student, teacher = (
+        side if side.shape[-1] == widest else functional.pad(side, (0, widest - side.shape[-1]))
+        for side in (student, teacher)
+    )
     with torch.autocast(student.device.type, enabled=False):
-        # Columns of zeros change no product.
-        student, teacher = (functional.pad(side, (0, widest - side.shape[-1])) for side in (student, teacher))
         return _Distance.apply(student, teacher)  # type: ignore[no-untyped-call]
 
 
@@ -54,11 +57,12 @@ class _Distance(torch.autograd.Function):
         both = torch.cat([(student + teacher) / 2, student - teacher], dim=-1)
         swapped = (both.mT @ both).roll(width, dims=1)
         distance = (swapped * swapped.mT).sum(dim=(1, 2)).clamp(min=0.0)
-        if any(ctx.needs_input_grad):
-            of_middle, of_apart = (4.0 * both @ swapped).chunk(2, dim=-1)
-            gradients = of_middle + of_apart / 2, of_apart / 2 - of_middle
-            needed = zip(gradients, ctx.needs_input_grad, strict=True)
-            ctx.save_for_backward(*(gradient if asked_for else None for gradient, asked_for in needed))
+        # X is Z times [1, 1/2] of A and E, and Y is Z times [1, -1/2].
+        along_middle, along_apart = swapped.chunk(2, dim=-1)
+        halves = along_apart / 2
+        maps = along_middle + halves, halves - along_middle
+        needed = zip(maps, ctx.needs_input_grad, strict=True)
+        ctx.save_for_backward(*(both @ (4.0 * each) if asked_for else None for each, asked_for in needed))
         return distance
 
     @staticmethod

@@ -12,7 +12,7 @@ CACHED = 2**18
 """Scores of a piece on a CPU: 1 MiB in float32, so that the passes over them meet them in a core's cache."""
 
 HELD = 2**24
-"""Scores of a piece elsewhere: 64 MiB in float32, so that a batch is a few kernels and not a few hundred."""
+"""Scores of a piece elsewhere, 64 MiB in float32: a batch is a few kernels and not a few hundred. Not measured yet."""
 
 WASTED = 2**14
 """Scores of padding that are worth a piece of their own: computing them takes about as long as starting one."""

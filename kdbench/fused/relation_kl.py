@@ -74,9 +74,10 @@ def relation_kl(
         counts = tokens.sum(dim=1).clamp(min=1).to(student.dtype)
         rows = student.shape[1] * counts * (counts if per_class else 1.0)
         factors = (temperature**2 if t_squared else 1.0) / rows
-        missing = max(0, SHORTEST - tokens.shape[1])
-        student, teacher = (functional.pad(side, (0, 0, 0, missing)) for side in (student, teacher))
-        sides = student, teacher, functional.pad(tokens, (0, missing)), factors
+        if (missing := SHORTEST - tokens.shape[1]) > 0:
+            student, teacher = (functional.pad(side, (0, 0, 0, missing)) for side in (student, teacher))
+            tokens = functional.pad(tokens, (0, missing))
+        sides = student, teacher, tokens, factors
         return _Divergence.apply(*sides, temperature, crossed)  # type: ignore[no-untyped-call]
 
 
