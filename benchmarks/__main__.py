@@ -3,7 +3,7 @@
     python -m benchmarks --quick|--full [--only sweep --only output_reading ...] --out FOLDER
 
 Every module measures kdbench beside its peers in one process on one thread, in turns (A B, B A, ...), after checking
-that both compute the same. --quick takes one or two rounds of small sizes and asks half of each gain; --full decides.
+that both compute the same. --full decides; --quick takes one or two rounds of small sizes and asks a third of a gain.
 A peer that is not installed (see peer.py) leaves its line `skipped`, a missing GPU `not measured`; a missed gate ends
 with status 1. FOLDER gets benchmarks.json, benchmarks.md and students_per_hour.svg.
 """

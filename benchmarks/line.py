@@ -41,9 +41,9 @@ class Line:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def asked(self, quick: bool) -> float | None:
-        """The gate; a quick run, which hardly warms up, asks half of a gain."""
+        """The gate; a quick run, whose few students and rows cannot show it all, asks a third of a gain."""
         if quick and self.unit == "x" and self.gate is not None and self.gate > 1:
-            return 1 + (self.gate - 1) / 2
+            return 1 + (self.gate - 1) / 3
         return self.gate
 
     def verdict(self, quick: bool) -> Verdict:

@@ -56,15 +56,15 @@ class Comparison:
 
 
 COMPARISONS = (
-    Comparison(Task(8, 3, 192), Task(3, 2, 96), {"grouped": ("P1", 3.5), "exact": ("P1a", 2.2)}),
+    Comparison(Task(8, 3, 256), Task(4, 2, 96), {"grouped": ("P1", 3.5), "exact": ("P1a", 2.2)}),
     Comparison(Task(4, 2, 128), Task(2, 2, 64), {"grouped": ("P2", 9.0)}, pad_to=128),
     Comparison(
         Task(8, 2, 48, 16, BERT_BASE),
-        Task(3, 2, 16, 8, BERT_BASE),
+        Task(4, 2, 16, 8, BERT_BASE),
         {"grouped": ("P3", 7.0)},
         teacher="like BERT-base",
     ),
-    Comparison(Task(8, 3, 192, full=False), Task(3, 2, 96, full=False), {"grouped": ("P4", 2.3)}, caches=True),
+    Comparison(Task(8, 3, 192, full=False), Task(4, 2, 96, full=False), {"grouped": ("P4", 2.3)}, caches=True),
 )
 
 

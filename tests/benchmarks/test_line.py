@@ -10,9 +10,9 @@ GAIN = Line("P1", "sweep", "TextBrewer", (3.0, 2.8, 3.4), 3.5)
 SHARE = Line("P13", "share", "live teacher", (1.5, 1.4, 1.9), 2.0, at_most=True, unit="%")
 
 
-def test_a_quick_run_asks_half_of_a_gain_and_all_of_any_other_gate() -> None:
+def test_a_quick_run_asks_a_third_of_a_gain_and_all_of_any_other_gate() -> None:
     assert GAIN.asked(quick=False) == 3.5
-    assert GAIN.asked(quick=True) == 2.25
+    assert GAIN.asked(quick=True) == pytest.approx(1 + 2.5 / 3)
     assert Line("P5", "step", "TextBrewer", None, 0.95).asked(quick=True) == 0.95
     assert SHARE.asked(quick=True) == 2.0
 
