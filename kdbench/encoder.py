@@ -2,8 +2,8 @@
 
 The attention registry of transformers hands query, key and value of every layer to `_attend`, which passes them to a
 recorder given with the call (no global state, no patched class) and computes the attention itself by SDPA. Captures
-thus cost nothing where they are not asked for, and are made before softmax and dropout. A packed batch is padded there,
-and nowhere else.
+thus cost nothing where they are not asked for, and are made before softmax and dropout. A packed batch is padded there
+alone.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ ATTENTION = "kdbench"
 class Recorder:
     """Collects the attention inputs of one forward pass, in the order of the layers' calls (1, 2, ...)."""
 
-    def __init__(self, taps: Taps) -> None:
-        self.taps = taps
+    def __init__(self, taps: Taps, packing: Packing | None = None) -> None:
+        self.taps, self.packing = taps, packing
         self.layers = 0
         self.query: dict[int, Tensor] = {}
         self.key: dict[int, Tensor] = {}
@@ -44,18 +44,24 @@ class Recorder:
         self.scores: dict[int, Tensor] = {}
 
     def record(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> None:
-        """Keep what the taps name of the next layer; each tensor is (B, H, S, d)."""
+        """Keep what the taps name of the next layer, padded; each tensor is (B, H, S, d), or packed (1, H, T, d)."""
         self.layers += 1
-        layer = self.layers
-        if layer in self.taps.query:
+        layer, taps = self.layers, self.taps
+        if layer in taps.value:
+            self.value[layer] = self._padded(value)
+        if layer not in taps.query | taps.key | taps.scores:
+            return
+        query, key = self._padded(query), self._padded(key)
+        if layer in taps.query:
             self.query[layer] = query
-        if layer in self.taps.key:
+        if layer in taps.key:
             self.key[layer] = key
-        if layer in self.taps.value:
-            self.value[layer] = value
-        if layer in self.taps.scores:
+        if layer in taps.scores:
             factor = query.shape[-1] ** -0.5 if scaling is None else scaling
             self.scores[layer] = query @ key.transpose(-1, -2) * factor
+
+    def _padded(self, heads: Tensor) -> Tensor:
+        return heads if self.packing is None else self.packing.whole.unpack(heads.transpose(1, 2)).transpose(1, 2)
 
 
 def _attend(
@@ -70,15 +76,15 @@ def _attend(
     packing: Packing | None = None,
     **rest: Any,
 ) -> tuple[Tensor, None]:
-    if packing is not None:
-        query, key, value = (packing.unpack(each.transpose(1, 2)).transpose(1, 2) for each in (query, key, value))
-        attention_mask = packing.mask[:, None, None, :]
     if recorder is not None:
         recorder.record(query, key, value, scaling)
-    attended, _ = sdpa_attention_forward(
-        module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **rest
-    )
-    return attended if packing is None else packing.pack(attended), None
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        return sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, dropout=dropout, **rest)[0]
+
+    if packing is None:
+        return attend(query, key, value, attention_mask), None
+    return packing.attended(attend, *(side.transpose(1, 2) for side in (query, key, value))), None
 
 
 AttentionInterface.register(ATTENTION, _attend)
@@ -113,17 +119,17 @@ class Encoder(Model):
         return shape_of(self.model.config, self.model.config.num_labels)
 
     def forward(self, batch: Batch, taps: Taps) -> ModelOutputs:
-        recorder = Recorder(taps) if taps.attention else None
+        packing = batch.packing if self._packs else None
+        recorder = Recorder(taps, packing) if taps.attention else None
         options: dict[str, Any] = {"output_hidden_states": bool(taps.states), "return_dict": True}
         if recorder is not None:
             options["recorder"] = recorder
-        packing = batch.packing if self._packs else None
         if packing is None:
             logits, states = self._padded(batch, options)
             whole, first = _as_it_is, pooling.first
         else:
             logits, states = self._packed(batch, packing, options)
-            whole, first = packing.unpack, packing.first
+            whole, first = packing.whole.unpack, packing.first
         outputs = ModelOutputs(
             mask=batch.attention_mask,
             logits=logits,
@@ -145,9 +151,10 @@ class Encoder(Model):
 
     def _packed(self, batch: Batch, packing: Packing, options: dict[str, Any]) -> tuple[Tensor, Sequence[Tensor]]:
         """The same on the real tokens alone: (B, C) and (1, T, D)."""
-        types = {"token_type_ids": packing.pack(batch.token_type_ids)} if self._takes_types else {}
+        pack = packing.whole.pack
+        types = {"token_type_ids": pack(batch.token_type_ids)} if self._takes_types else {}
         raw = self.model.base_model(
-            input_ids=packing.pack(batch.input_ids), position_ids=packing.positions, packing=packing, **types, **options
+            input_ids=pack(batch.input_ids), position_ids=packing.positions, packing=packing, **types, **options
         )
         # The base model pools the first of all tokens; the head needs the first of every row.
         return self.read_out(packing.first(raw.last_hidden_state)[:, None]), raw.hidden_states or ()
