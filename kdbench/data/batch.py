@@ -32,14 +32,15 @@ class Batch:
         return len(self.index)
 
     @property
-    def columns(self) -> tuple[Tensor, ...]:
+    def columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The tensors with a row for each of the batch's."""
         return self.input_ids, self.attention_mask, self.token_type_ids, self.labels, self.index
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         packing = None if self.packing is None else self.packing.to(device)
-        return Batch(*(column.to(device, non_blocking=True) for column in self.columns), packing)
+        ids, mask, types, labels, index = (column.to(device, non_blocking=True) for column in self.columns)
+        return Batch(ids, mask, types, labels, index, packing)
 
     def split(self, parts: int) -> list[Batch]:
         """Cut into at most `parts` micro-batches whose numbers of rows differ by one at most; none is empty."""
@@ -95,7 +96,8 @@ def collate(split: Split, rows: np.ndarray, pad_id: int, unpadded: bool = False)
     input_ids[mask] = split.tokens[places]
     token_types[mask] = split.types[places]
     arrays = (input_ids, mask, token_types, np.array(split.labels[rows]), np.array(split.index[rows]))
-    batch = Batch(*(torch.from_numpy(array) for array in arrays))
+    ids, real, types, labels, index = (torch.from_numpy(array) for array in arrays)
+    batch = Batch(ids, real, types, labels, index)
     return packed(batch) if unpadded and pays(mask.size, int(lengths.sum())) else batch
 
 
