@@ -9,7 +9,7 @@ alone.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,9 +117,10 @@ class Encoder(Model):
         options: dict[str, Any] = {"output_hidden_states": bool(taps.states), "return_dict": True}
         if recorder is not None:
             options["recorder"] = recorder
+        whole: Callable[[Tensor], Tensor] = _as_it_is
+        first: Callable[[Tensor], Tensor] = pooling.first
         if packing is None:
             logits, states = self._padded(batch, options)
-            whole, first = _as_it_is, pooling.first
         else:
             logits, states = self._packed(batch, packing, options)
             whole, first = packing.whole.unpack, packing.first

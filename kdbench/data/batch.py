@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ class Batch:
     token_type_ids: Tensor  # (B, S) int64
     labels: Tensor  # (B,) int64 with -1 for none, or float32 with NaN for none
     index: Tensor  # (B,) int64
-    packing: Packing | None = None  # for models that can leave the padding out; None: they are not to
+    packing: Packing | None = field(default=None, kw_only=True)  # for models that can leave the padding out; None: no
 
     def __len__(self) -> int:
         return len(self.index)
@@ -39,7 +39,7 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         packing = None if self.packing is None else self.packing.to(device)
-        return Batch(*(column.to(device, non_blocking=True) for column in self.columns), packing)
+        return Batch(*(column.to(device, non_blocking=True) for column in self.columns), packing=packing)
 
     def split(self, parts: int) -> list[Batch]:
         """Cut into at most `parts` micro-batches whose numbers of rows differ by one at most; none is empty."""
