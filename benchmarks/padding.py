@@ -82,7 +82,7 @@ class Effort:
     rounds: int
 
 
-EFFORTS = {"quick": Effort(10, 2), "full": Effort(2, 5)}
+EFFORTS = {"quick": Effort(10, 2), "full": Effort(5, 5)}
 
 
 def rows_of(lengths: np.ndarray) -> Split:

@@ -124,10 +124,10 @@ class Encoder(Model):
         options: dict[str, Any] = {"output_hidden_states": bool(taps.states), "return_dict": True}
         if recorder is not None:
             options["recorder"] = recorder
+        whole: Callable[[Tensor], Tensor] = _as_it_is
+        first: Callable[[Tensor], Tensor] = pooling.first
         if packing is None:
             logits, states = self._padded(batch, options)
-            whole: Callable[[Tensor], Tensor] = _as_it_is
-            first: Callable[[Tensor], Tensor] = pooling.first
         else:
             logits, states = self._packed(batch, packing, options)
             whole, first = packing.whole.unpack, packing.first

@@ -43,7 +43,7 @@ class Padded:
     def unpack(self, packed: Tensor) -> Tensor:
         """The padded form, with zeros at padding: (1, T, ...) -> (B, S, ...)."""
         padded = packed.new_zeros(self.mask.numel(), *packed.shape[2:])
-        return padded.index_copy(0, self.places, packed[0]).unflatten(0, self.mask.shape)  # type: ignore[no-untyped-call]
+        return padded.index_copy(0, self.places, packed[0]).view(*self.mask.shape, *packed.shape[2:])
 
     def to(self, device: torch.device | str) -> Padded:
         """The same on another device."""
@@ -96,7 +96,8 @@ class Packing:
         """Attention within every row: three (1, T, H, d) -> (1, T, H, d)."""
         sizes = [len(part.places) for part in self.parts]
         found = []
-        for part, *sides in zip(self.parts, *(side.split(sizes, dim=1) for side in (query, key, value)), strict=True):  # type: ignore[no-untyped-call]
+        pieces = (torch.split(side, sizes, dim=1) for side in (query, key, value))  # type: ignore[no-untyped-call]
+        for part, *sides in zip(self.parts, *pieces, strict=True):
             ours, theirs, values = (part.unpack(side).transpose(1, 2) for side in sides)
             found.append(part.pack(attend(ours, theirs, values, part.mask[:, None, None, :])))
         return torch.cat(found, dim=1)
