@@ -30,7 +30,19 @@ from benchmarks.figure import draw
 from benchmarks.line import Line, as_json, table
 from kdbench.quiet import quiet_libraries
 
-MODULES = ("sweep", "single_run", "output_reading", "step_overhead", "accelerator")
+MODULES = (
+    *(
+        "sweep",
+        "command_line",
+        "single_run",
+        "padding",
+        "relation_loss",
+        "output_reading",
+        "step_overhead",
+        "many_jobs",
+    ),
+    "accelerator",
+)
 """Each has `lines(full: bool) -> list[Line]`."""
 LIBRARIES = ("torch", "transformers", "pytorch-lightning", "numpy")
 PEERS = ("textbrewer", "torchdistill")
@@ -50,7 +62,8 @@ def main() -> None:
         lines += module.lines(options.full)
         seconds[name] = time.perf_counter() - start
         print(f"{name}: {seconds[name]:.0f} s", file=sys.stderr, flush=True)
-    write(lines, seconds, options.full, options.out)
+        write(lines, seconds, options.full, options.out)  # each time, so that a failure loses nothing
+    print((options.out / "benchmarks.md").read_text(encoding="utf-8"))
     missed = [line.id for line in lines if line.verdict(not options.full) == "missed"]
     if missed:
         sys.exit(f"missed: {', '.join(missed)}")
@@ -67,12 +80,11 @@ def arguments() -> argparse.Namespace:
 
 
 def write(lines: Sequence[Line], seconds: dict[str, float], full: bool, folder: Path) -> None:
-    """Print the table, and write it, the figures and the chart."""
+    """The table, the figures and the chart."""
     quick, about = not full, machine()
     folder.mkdir(parents=True, exist_ok=True)
-    printed = f"{table(lines, quick)}\n\n{', '.join(f'{key} {value}' for key, value in about.items())}"
-    print(printed)
-    (folder / "benchmarks.md").write_text(f"{printed}\n", encoding="utf-8")
+    told = ", ".join(f"{key} {value}" for key, value in about.items())
+    (folder / "benchmarks.md").write_text(f"{table(lines, quick)}\n\n{told}\n", encoding="utf-8")
     report: dict[str, Any] = {"effort": "full" if full else "quick", "machine": about, "seconds": seconds}
     report["lines"] = [as_json(line, quick) for line in lines]
     (folder / "benchmarks.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -6,15 +6,17 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+Cost = TypeVar("Cost")
 Spread = tuple[float, float, float]
 """Median, least and greatest of the rounds."""
 
 
-def in_turns(ways: dict[str, Callable[[], float]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
+def in_turns(ways: dict[str, Callable[[], Cost]], rounds: int, warm_up: int = 1) -> dict[str, list[Cost]]:
     """What each way measures in each round, the order of the ways alternating (A B, B A, ...).
 
     Args:
@@ -22,7 +24,7 @@ def in_turns(ways: dict[str, Callable[[], float]], rounds: int, warm_up: int = 1
         rounds: those that count.
         warm_up: rounds before them that do not.
     """
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[Cost]] = {name: [] for name in ways}
     for turn in range(warm_up + rounds):
         for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
             found[name].append(ways[name]())

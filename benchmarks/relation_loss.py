@@ -1,6 +1,4 @@
-"""What fused relation and Gram losses gain over naive PyTorch: CPU time and peak memory (P10 of the goals).
-
-    python benchmarks/relation_loss.py [--quick | --full] [--case heads12_ragged] [--out relation_loss.json]
+"""What fused relation and Gram losses gain over naive PyTorch: CPU time and peak memory.
 
 Relations are those of MiniLM, 32 rows, a student of width 192 and a teacher of width 384. The naive side is what GLMKD
 and most hand-written code does: padded scores of the whole batch, softmax and log-softmax, `kl_div`, autograd. Keys
@@ -8,17 +6,13 @@ that are padding are masked here, which GLMKD leaves out, so that both sides com
 Of Gram matrices the naive side is the loss as it is written: the matrices and their mean squared error.
 
 A call is a forward and a backward pass down to the hidden vectors. Values and gradients are first checked to be equal.
-Then the sides run in turns in one process on one thread; times are `time.process_time`, a ratio is that of a round, and
-the median of the rounds is told with their range. The kernel's share of them is told too: large tensors come as fresh
-pages, whose clearing another memory allocator might spare. Peak memory is that of one call in a process of its own,
-above the level after the inputs were built and a call on two short rows had loaded the libraries' buffers; the median
-of three processes.
+The kernel's share of the CPU time is told too: large tensors come as fresh pages, whose clearing another memory
+allocator might spare. Peak memory is that of one call in a process of its own, above the level after the inputs were
+built and a call on two short rows had loaded the libraries' buffers (Linux only).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import statistics
 import subprocess
@@ -28,12 +22,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.line import Line
+from benchmarks.measure import difference, gain, in_turns, same, spread
 from kdbench.knowledge.base import Knowledge
 from kdbench.knowledge.gram_features import GramFeatures
 from kdbench.knowledge.gram_tokens import GramTokens
@@ -49,6 +44,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class Case:
     """A knowledge, the widths of the two sides, the shortest and the longest row, and what must hold of it."""
 
+    what: str
     knowledge: Knowledge
     widths: tuple[int, int]
     lengths: tuple[int, int]
@@ -57,19 +53,57 @@ class Case:
 
 
 def relations(heads: int, lengths: tuple[int, int], *gates: float) -> Case:
-    return Case(Relation("value", heads), (192, 384), lengths, *gates)
+    return Case(f"value relations in {heads} heads", Relation("value", heads), (192, 384), lengths, *gates)
 
 
-CASES = {
-    "heads12_ragged": relations(12, (32, 128), 3.5, 6.0),
-    "heads48_full": relations(48, (128, 128), 4.0, 6.0),
-    "heads12_full": relations(12, (128, 128)),
-    "heads48_ragged": relations(48, (32, 128)),
-    "heads12_sentences": relations(12, (5, 30)),
-    "gram_features_ragged": Case(GramFeatures(), (384, 384), (32, 128)),
-    "gram_features_sentences": Case(GramFeatures(), (384, 384), (5, 30)),
-    "gram_tokens_narrow": Case(GramTokens(), (32, 32), (32, 128)),
-}
+RAGGED, EQUAL, SENTENCES = (32, 128), (128, 128), (5, 30)
+CASES = (
+    relations(12, RAGGED, 3.5, 6.0),
+    relations(48, EQUAL, 4.0, 6.0),
+    relations(12, EQUAL),
+    relations(48, RAGGED),
+    relations(12, SENTENCES),
+    Case("Gram over features of width 384", GramFeatures(), (384, 384), RAGGED),
+    Case("Gram over features of width 384", GramFeatures(), (384, 384), SENTENCES),
+    Case("Gram over tokens of width 32", GramTokens(), (32, 32), RAGGED),
+)
+
+
+def lines(full: bool) -> list[Line]:
+    rounds, processes = (11, 3) if full else (3, 1)
+    return [line for case in CASES if full or case.gate for line in measured(case, rounds, processes)]
+
+
+def measured(case: Case, rounds: int, processes: int) -> list[Line]:
+    low, high = case.lengths
+    what = f"{case.what}, rows of {high if low == high else f'{low} to {high}'} tokens"
+    note = f"{what}: largest relative difference {equal(case):.0e}"
+    found = times(case, rounds)
+    cpu = {side: [call[0] for call in calls] for side, calls in found.items()}
+    parts = {side: [spread(part)[0] for part in zip(*calls, strict=True)] for side, calls in found.items()}
+    told = {side: {"all": 1000 * each[0], "kernel": 1000 * each[1]} for side, each in parts.items()}
+    peaks = {side: [elsewhere(case, side) for _ in range(processes)] for side in ("naive", "fused")}
+    megabytes = {side: statistics.median(values) / 2**20 for side, values in peaks.items()}
+    naive = "naive PyTorch" if "written" in found else "as written"
+    return [
+        Line(
+            "P10",
+            f"{what}: time",
+            naive,
+            gain(cpu["naive"], cpu["fused"]),
+            case.gate,
+            note=note,
+            details={"milliseconds_a_call": told},
+        ),
+        Line(
+            "P10",
+            f"{what}: peak memory, times less",
+            naive,
+            gain(peaks["naive"], peaks["fused"]),
+            case.memory_gate,
+            details={"peak_mebibytes": megabytes},
+        ),
+    ]
 
 
 def inputs(case: Case, rows: int = ROWS, longest: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,18 +160,16 @@ def call(loss: Loss, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return values.detach(), gradient
 
 
-def check_equal(case: Case) -> float:
+def equal(case: Case) -> float:
     """The largest relative difference of a value or of a whole gradient; refuses more than float32's noise."""
     student, teacher, tokens = inputs(case)
     sides = losses(case, tokens)
-    expected = [part.double() for part in call(sides["naive"], student, teacher)]
-    differences = []
-    for name in [name for name in sides if name != "naive"]:
-        values, gradient = call(sides[name], student, teacher)
-        differences.append(float(((values - expected[0]) / expected[0]).abs().max()))
-        differences.append(float((gradient - expected[1]).norm() / expected[1].norm()))
-    assert max(differences) < 1e-4, f"the sides compute different losses: {differences}"
-    return max(differences)
+    values, gradient = call(sides["naive"], student, teacher)
+    found = []
+    for side in set(sides) - {"naive"}:
+        other, arrived = call(sides[side], student, teacher)
+        found += [float(((other - values) / values).abs().max()), difference(arrived.double(), gradient.double())]
+    return same(max(found), 1e-4, case.what)
 
 
 def seconds(loss: Loss, student: Tensor, teacher: Tensor, calls: int) -> tuple[float, float]:
@@ -150,16 +182,12 @@ def seconds(loss: Loss, student: Tensor, teacher: Tensor, calls: int) -> tuple[f
 
 
 def times(case: Case, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """The seconds of each side in each round; the order of the sides turns with the rounds."""
+    """The seconds of each side in each round."""
     student, teacher, tokens = inputs(case)
     sides = losses(case, tokens)
-    calls = {name: max(1, round(0.15 / seconds(loss, student, teacher, 2)[0])) for name, loss in sides.items()}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for turn in range(rounds):
-        first = turn % len(sides)
-        for name in [*sides][first:] + [*sides][:first]:
-            found[name].append(seconds(sides[name], student, teacher, calls[name]))
-    return found
+    calls = {side: max(1, round(0.15 / seconds(loss, student, teacher, 2)[0])) for side, loss in sides.items()}
+    ways = {side: partial(seconds, loss, student, teacher, calls[side]) for side, loss in sides.items()}
+    return in_turns(ways, rounds)
 
 
 def peak_bytes(case: Case, side: str) -> int:
@@ -173,9 +201,10 @@ def peak_bytes(case: Case, side: str) -> int:
     return _high_water() - before
 
 
-def elsewhere(name: str, side: str) -> int:
+def elsewhere(case: Case, side: str) -> float:
     """`peak_bytes` in a fresh process."""
-    return int(subprocess.check_output([sys.executable, __file__, "--peak", name, side], text=True))
+    command = [sys.executable, "-m", "benchmarks.relation_loss", str(CASES.index(case)), side]
+    return float(subprocess.check_output(command, text=True))
 
 
 def _high_water() -> int:
@@ -183,68 +212,6 @@ def _high_water() -> int:
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def measure(name: str, rounds: int, processes: int) -> dict[str, Any]:
-    case = CASES[name]
-    difference = check_equal(case)
-    found = times(case, rounds)
-    peaks = {side: statistics.median(elsewhere(name, side) for _ in range(processes)) for side in found}
-    ratios = [naive[0] / fused[0] for naive, fused in zip(found["naive"], found["fused"], strict=True)]
-    return {
-        "case": name,
-        "milliseconds_and_kernel": {
-            side: [1000 * statistics.median(each) for each in zip(*values, strict=True)]
-            for side, values in found.items()
-        },
-        "ratio": statistics.median(ratios),
-        "ratio_range": [min(ratios), max(ratios)],
-        "gate": case.gate,
-        "peak_bytes": peaks,
-        "memory_ratio": peaks["naive"] / peaks["fused"],
-        "memory_gate": case.memory_gate,
-        "difference": difference,
-        "rounds": rounds,
-    }
-
-
-def printed(row: dict[str, Any]) -> str:
-    def gate(value: float | None, ratio: float) -> str:
-        return "" if value is None else f" (gate {value:g}: {'met' if ratio >= value else 'MISSED'})"
-
-    ms, peak, (low, high) = row["milliseconds_and_kernel"], row["peak_bytes"], row["ratio_range"]
-    cells = [
-        row["case"],
-        *(f"{ms[side][0]:.1f} ({ms[side][1]:.1f})" if side in ms else "" for side in ("naive", "written", "fused")),
-        f"{row['ratio']:.1f} ({low:.1f} to {high:.1f}){gate(row['gate'], row['ratio'])}",
-        *(f"{peak[side] / 2**20:.0f}" for side in ("naive", "fused")),
-        f"{row['memory_ratio']:.0f}{gate(row['memory_gate'], row['memory_ratio'])}",
-        f"{row['difference']:.0e}",
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=[*CASES, "all"], default="all")
-    parser.add_argument("--quick", action="store_true", help="3 rounds and 1 process for the memory")
-    parser.add_argument("--full", action="store_true", help="11 rounds and 3 processes, as without it")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--peak", nargs=2, metavar=("CASE", "SIDE"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    if options.peak:
-        print(peak_bytes(CASES[options.peak[0]], options.peak[1]))
-        return
-    print(
-        "| case | naive, ms (kernel) | as written, ms | fused, ms | naive / fused | naive, MiB | fused, MiB | ratio "
-        "| difference |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
-    )
-    rows: list[dict[str, Any]] = []
-    for name in CASES if options.case == "all" else [options.case]:
-        rows.append(measure(name, *((3, 1) if options.quick else (11, 3))))
-        print(printed(rows[-1]), flush=True)
-    if options.out:
-        options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    print(peak_bytes(CASES[int(sys.argv[1])], sys.argv[2]))
