@@ -180,7 +180,7 @@ class Loader:
 def module_of(make: Callable[[], tuple[Encoder, Encoder, list[Term]]], steps: int) -> StudentModule:
     student, teacher, terms = make()
     source = TeacherOutputs(teacher_taps(terms), teacher)
-    return StudentModule(student, source, terms, optimizer, partial(lr_schedule.linear), TRAINING, steps)
+    return StudentModule(student, [source], terms, optimizer, partial(lr_schedule.linear), TRAINING, steps)
 
 
 def engine(make: Callable[[], tuple[Encoder, Encoder, list[Term]]], data: Sequence[Batch]) -> None:

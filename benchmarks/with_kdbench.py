@@ -82,7 +82,7 @@ def student_of(task: Task, student: int, source: TeacherOutputs, training: Train
     """A student with its losses and optimizer, ready to be trained."""
     return StudentModule(
         encoder(STUDENT, student),
-        source,
+        [source],
         terms_of(task, student),
         partial(torch.optim.AdamW, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True),
         partial(lr_schedule.linear),

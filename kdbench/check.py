@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdbench.config import instantiate, plain
 from kdbench.data.task import Task
+from kdbench.data.tokenised import tokenizer_fingerprint
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.initialization.base import Initialization
 from kdbench.module.training import Training
@@ -22,22 +23,33 @@ from kdbench.outputs import Taps
 from kdbench.pretrained import locate, read_config
 from kdbench.shape import Shape, taps_of
 from kdbench.teacher_outputs.choice import OUTPUTS
+from kdbench.teaching import OWN, combiner_class, refuse_unmergeable, teaching_members
 from kdbench.terms import mixes_samples, parts_of
 from kdbench.value import choice, positive, share, switch, whole
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What the check had to find out, for those who go on: task, shapes, the teacher's source folder.
-
-    `taps` says what each stage reads of its teacher.
-    """
+class CheckedTeacher:
+    """What the check of a teacher alone finds out: the task, the teacher's shape and its source folder."""
 
     task: Task
-    student: Shape
     teacher: Shape
     teacher_folder: Path
-    taps: dict[str, Taps]
+
+
+@dataclass(frozen=True)
+class Checked(CheckedTeacher):
+    """What the check had to find out, for those who go on.
+
+    Attributes:
+        student: its shape.
+        teachers: the shapes of those who teach, by name: of a team's members, or of the one teacher.
+        taps: what each stage reads of each of them, in their order.
+    """
+
+    student: Shape
+    teachers: dict[str, Shape]
+    taps: dict[str, tuple[Taps, ...]]
 
 
 def check(cfg: DictConfig) -> Checked:
@@ -48,31 +60,73 @@ def check(cfg: DictConfig) -> Checked:
         KdbenchError: anything else a user can mend.
     """
     _values(cfg)
-    task = Task.from_config(plain(cfg.data))
-    teacher_folder = locate(cfg.teacher.source, cfg.teacher.model, cfg.teacher.revision, "teacher.model")
-    teacher, teacher_positions = _teacher_shape(teacher_folder, task.outputs)
-    if not cfg.teacher.train:
-        _fine_tuned_on(teacher_folder, task)
+    own = check_teacher(cfg)
+    task = own.task
     student = student_shape(plain(cfg.student), task.outputs)
-    for key, positions in (
-        ("student.max_positions", cfg.student.get("max_positions")),
-        ("the teacher", teacher_positions),
-    ):
-        if positions is not None and task.max_length > positions:
-            raise ImpossibleError(
-                f"data.max_length={task.max_length} is longer than the {positions} positions of {key}: set "
-                f"data.max_length={positions}"
-            )
+    _fits("student.max_positions", cfg.student.get("max_positions"), task)
     initialization: Initialization = instantiate(cfg.initialization)
-    initialization.check(student, teacher)
+    initialization.check(student, own.teacher)
     Training.from_config(plain(cfg.training))
-    Training.from_config(plain(cfg.teacher.training), "teacher.training")
+    teachers = _teachers(cfg, own)
     taps = {}
     for name, stage in cfg.stages.items():
         Training.from_config(plain(stage.training), f"stages.{name}.training")
-        taps[str(name)] = _terms(str(name), plain(stage.terms), student, teacher)
+        taps[str(name)] = _terms(cfg, str(name), student, teachers)
         _micro_batches(str(name), plain(stage))
-    return Checked(task, student, teacher, teacher_folder, taps)
+    return Checked(task, own.teacher, own.teacher_folder, student, teachers, taps)
+
+
+def check_teacher(cfg: DictConfig) -> CheckedTeacher:
+    """Check what a teacher's making depends on; raises as `check`."""
+    task = Task.from_config(plain(cfg.data))
+    folder = locate(cfg.teacher.source, cfg.teacher.model, cfg.teacher.revision, "teacher.model")
+    teacher, positions = _teacher_shape(folder, task.outputs)
+    if not cfg.teacher.train:
+        _fine_tuned_on(folder, task)
+    _fits("the teacher", positions, task)
+    Training.from_config(plain(cfg.teacher.training), "teacher.training")
+    return CheckedTeacher(task, teacher, folder)
+
+
+def _fits(key: str, positions: int | None, task: Task) -> None:
+    if positions is not None and task.max_length > positions:
+        raise ImpossibleError(
+            f"data.max_length={task.max_length} is longer than the {positions} positions of {key}: set "
+            f"data.max_length={positions}"
+        )
+
+
+def _teachers(cfg: DictConfig, own: CheckedTeacher) -> dict[str, Shape]:
+    """The shapes of those who teach; refuses members that cannot stand beside each other."""
+    if not (team := teaching_members(cfg)):
+        return {OWN: own.teacher}
+    shapes = {}
+    for member in team:
+        try:
+            found = check_teacher(member.cfg) if member.role == "teacher" else check(member.cfg)
+            _same_task(found.task, own.task)
+            _same_tokenizer(found.teacher_folder, own.teacher_folder)
+        except KdbenchError as error:
+            raise type(error)(f"team.{member.name}: {error}") from error
+        shapes[member.name] = found.student if isinstance(found, Checked) else found.teacher
+    combiner_class(cfg).check(list(shapes), list(shapes.values()))
+    return shapes
+
+
+def _same_task(theirs: Task, ours: Task) -> None:
+    if (theirs.name, theirs.labels, theirs.kind) != (ours.name, ours.labels, ours.kind):
+        raise ImpossibleError(
+            f"it learns {theirs.name} with the labels {list(theirs.labels)}, but the run {ours.name} with "
+            f"{list(ours.labels)}: all teachers learn the run's task, so leave data out of its overrides"
+        )
+
+
+def _same_tokenizer(theirs: Path, ours: Path) -> None:
+    if tokenizer_fingerprint(theirs) != tokenizer_fingerprint(ours):
+        raise ImpossibleError(
+            f"its tokenizer ({theirs}) is not that of the run's teacher ({ours}), so that they would read different "
+            "tokens: choose teachers of one tokenizer"
+        )
 
 
 def _values(cfg: DictConfig) -> None:
@@ -157,12 +211,21 @@ def _micro_batches(stage: str, options: Mapping[str, Any]) -> None:
             )
 
 
-def _terms(stage: str, terms: Mapping[str, Any], student: Shape, teacher: Shape) -> Taps:
-    """Refuse terms that cannot work; what they read of the teacher."""
+def _terms(cfg: DictConfig, stage: str, student: Shape, teachers: Mapping[str, Shape]) -> tuple[Taps, ...]:
+    """Refuse terms that cannot work; what they, and a team's combiner, read of each teacher."""
+    terms: Mapping[str, Any] = plain(cfg.stages[stage].terms)
     compared: dict[str, str] = {}
-    read = Taps()
+    read = [Taps() for _ in teachers]
     for name, term in terms.items():
-        read |= parts_of(f"stages.{stage}.terms.{name}", term, student, teacher).teacher_taps
+        key = f"stages.{stage}.terms.{name}"
+        for place, (teacher, shape) in enumerate(teachers.items()):
+            try:
+                parts = parts_of(key, term, student, shape)
+            except ImpossibleError as error:
+                raise ImpossibleError(str(error) if teacher == OWN else f"team.{teacher}: {error}") from None
+            read[place] |= parts.teacher_taps
+        if teachers.keys() != {OWN}:
+            refuse_unmergeable(key, term, combiner_class(cfg))
         what = repr({key: value for key, value in term.items() if key not in ("weight", "reduction")})
         if what in compared:
             raise ImpossibleError(
@@ -171,4 +234,7 @@ def _terms(stage: str, terms: Mapping[str, Any], student: Shape, teacher: Shape)
                 "weight of one to 0"
             )
         compared[what] = name
-    return read
+    if any(taps != Taps() for taps in read) and teachers.keys() != {OWN}:
+        more = [combiner_class(cfg).taps(place, shape) for place, shape in enumerate(teachers.values())]
+        read = [taps | own for taps, own in zip(read, more, strict=True)]
+    return tuple(read)

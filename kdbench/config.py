@@ -21,6 +21,7 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from kdbench.compat import released
 from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.team import complete_team
 from kdbench.value import choice, number
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,10 @@ STUDY_AXES = ("knowledge", "matching", "projection", "objective")
 
 WITHOUT_EFFECT = {"seed", "plan", "sweep", "budget", "teacher.outputs", "teacher.max_bytes", "teacher.shared_by"}
 """Keys that distinguish no runs from each other; the seed has its own axis."""
-AXES = ("data", "method", *STUDY_AXES, "student", "student/size", "initialization", "teacher")
+AXES = (
+    *("data", "method", *STUDY_AXES, "student", "student/size", "initialization"),
+    *("teacher", "team", "sampling", "combiner"),
+)
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train", config_dir: str | Path = CONF_DIR) -> DictConfig:
@@ -51,13 +55,17 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train", config_di
     search = [] if folder == CONF_DIR else [f"hydra.searchpath=[file://{CONF_DIR}]"]
     with initialize_config_dir(str(folder), version_base="1.3"):
         cfg = hydra_compose(config_name, overrides=[*search, *overrides], return_hydra_config=True)
-    return complete(cfg)
+        return complete(cfg)
 
 
-def complete(cfg: DictConfig) -> DictConfig:
-    """Resolve a composed configuration and fill in every term.
+def complete(cfg: DictConfig, depth: int = 0) -> DictConfig:
+    """Resolve a composed configuration, and fill in every term and every member of a team.
 
     The axes of the run are read from its `hydra` node (or Hydra's own, inside a job) and kept under `axes`.
+
+    Args:
+        cfg: as Hydra composed it; a team's members are composed by the same Hydra, which must still be there.
+        depth: how many teams the configuration stands behind.
 
     Raises:
         KdbenchError: a value that is missing or does not resolve.
@@ -82,6 +90,7 @@ def complete(cfg: DictConfig) -> DictConfig:
             for key, term in _complete_terms(name, stage["terms"], regression).items()
         }
         stage["training"] = {**plain["training"], **(stage.get("training") or {})}
+    plain["team"] = complete_team(plain["team"], hydra, functools.partial(complete, depth=depth + 1), depth)
     completed = OmegaConf.create(plain)
     OmegaConf.set_struct(completed, True)
     return completed

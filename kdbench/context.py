@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,10 +18,11 @@ from kdbench import metric
 from kdbench.data.split import Split
 from kdbench.data.task import Task
 from kdbench.device import resolve_device
+from kdbench.error import KdbenchError
 from kdbench.model import Model
 from kdbench.module.predict import predict
-from kdbench.plan import RunPlan
-from kdbench.store import Store
+from kdbench.plan import RunPlan, Teacher, TeacherPlan
+from kdbench.store import Store, read_json
 from kdbench.tokenizer import load_tokenizer
 
 EVALUATION_BATCH = 64
@@ -28,11 +30,11 @@ EVALUATION_BATCH = 64
 
 
 @dataclass
-class Context:
-    """One run in the making: configuration, plan, store, tokenised data, loggers, and the seconds of its phases."""
+class TeacherContext:
+    """A teacher in the making: configuration, plan, store, tokenised data, loggers, and the seconds of its phases."""
 
     cfg: DictConfig
-    plan: RunPlan
+    plan: TeacherPlan
     store: Store
     splits: Mapping[str, Split]
     loggers: Sequence[Logger] = ()
@@ -86,3 +88,39 @@ class Context:
     def labelled(self, split: str) -> bool:
         """Whether a split has any label to score against."""
         return bool(self.splits[split].labelled.any())
+
+
+@dataclass
+class Context(TeacherContext):
+    """One run in the making."""
+
+    plan: RunPlan
+
+    def path_of(self, teacher: Teacher) -> Path:
+        """The folder of the artefact of one who teaches.
+
+        Raises:
+            KdbenchError: an assistant's weights that were deleted, while its record is still there.
+        """
+        if not self.store.has(teacher.kind, teacher.signature):
+            raise KdbenchError(
+                f"{teacher.label} is the {teacher.kind} {teacher.signature}, which is no longer whole in the store "
+                f"{self.store.root}: delete its run with `kdbench-store prune` and repeat the command"
+            )
+        return self.store.path(teacher.kind, teacher.signature)
+
+    def teacher_scores(self) -> list[float]:
+        """Those of the team's members on the validation rows."""
+        return [self._score(self._record(teacher)) for teacher in self.plan.teachers]
+
+    def pilot_scores(self) -> list[float]:
+        """Those of the students that the members taught alone, on the validation rows."""
+        return [self._score(self.store.path("run", pilot.plan.signature)) for pilot in self.plan.pilots]
+
+    def _record(self, teacher: Teacher) -> Path:
+        """The folder in which a member's record is: an assistant's is its run's."""
+        found = teacher.plan.signature if teacher.plan is not None else teacher.signature
+        return self.store.path("run" if teacher.kind == "stage" else "teacher", found)
+
+    def _score(self, folder: Path) -> float:
+        return float(read_json(folder / "record.json")["metrics"].get(self.task.score, math.nan))

@@ -12,9 +12,11 @@ from typing import Any
 from kdbench.config import STUDY_AXES
 from kdbench.error import KdbenchError
 from kdbench.grid import Cell, parse
+from kdbench.team import GROUPS as TEAM
 
-_TERM_LEVEL = re.compile(rf"({'|'.join(STUDY_AXES)})(\.|$)|stages\.[^.]+\.terms(\.|$)|[^@]+@stages(\.|$)")
-"""Keys that say what is taught: the study's axes with their options, the terms of a stage, groups put into a stage."""
+_TERM_LEVEL = re.compile(rf"({'|'.join((*STUDY_AXES, *TEAM))})(\.|$)|stages\.[^.]+\.terms(\.|$)|[^@]+@stages(\.|$)")
+"""Keys that say what is taught: the study's axes with their options, the team, the terms of a stage, what is put into
+one."""
 
 
 def replacements(overrides: Sequence[str], config_loader: Any = None) -> dict[str, str]:

@@ -20,7 +20,7 @@ from kdbench.store import Store, read_json
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-    from kdbench.context import Context
+    from kdbench.context import Context, TeacherContext
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def answer(cfg: DictConfig, plan: RunPlan, folder: Path | None = None) -> tuple[
 
 def _blame_damage(plan: RunPlan, store: Store, error: Exception) -> None:
     """Say that an artefact is damaged, where its changed content and not its size has let a run fail."""
-    for step in plan.steps:
+    for step in plan.everything():
         if store.has(step.kind, step.signature) and (damage := store.damage(step.kind, step.signature, hashed=True)):
             raise store.damaged(step.kind, step.signature, damage) from error
 
@@ -70,19 +70,35 @@ def _never(folder: Path) -> None:
 
 
 def prepare(cfg: DictConfig, plan: RunPlan, store: Store, loggers: Sequence[Logger] = ()) -> Context:
-    """What the stages of a run begin with: tokenised data and a fine-tuned teacher, from the store or made now."""
-    from kdbench.context import Context
+    """What the stages of a run begin with, from the store or made now: tokenised data, a fine-tuned teacher, and the
+    members and pilots of a team."""
+    from kdbench.context import Context, TeacherContext
+
+    context = Context(cfg, plan, store, {}, loggers)
+    _prepare_teacher(context)
+    with context.timed("team"):
+        for teacher in plan.teachers:
+            if isinstance(teacher.plan, RunPlan):
+                answer(teacher.cfg, teacher.plan)
+            elif teacher.plan is not None:
+                _prepare_teacher(TeacherContext(teacher.cfg, teacher.plan, store, {}))
+        for pilot in plan.pilots:
+            answer(pilot.cfg, pilot.plan)
+    return context
+
+
+def _prepare_teacher(context: TeacherContext) -> None:
+    """Tokenised data and a fine-tuned teacher, from the store or made now."""
     from kdbench.data.tokenised import tokenised
     from kdbench.quiet import quiet_libraries
     from kdbench.teacher import build_teacher
 
     quiet_libraries()
-    context = Context(cfg, plan, store, {}, loggers)
+    cfg, plan, store = context.cfg, context.plan, context.store
     with context.timed("data"):
         context.splits = tokenised(store, plain(cfg.data), plan.data_root, plan.checked.teacher_folder)
     with context.timed("teacher"):
         store.obtain("teacher", plan.signatures("teacher")[0], partial(build_teacher, context))
-    return context
 
 
 def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) -> bool:

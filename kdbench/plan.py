@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 
-from kdbench.check import Checked, check
+from kdbench.check import Checked, CheckedTeacher, check, check_teacher
 from kdbench.config import instantiate, plain
 from kdbench.data.tokenised import data_signature, tokenizer_fingerprint
 from kdbench.fused import VERSION as FUSED
 from kdbench.initialization.base import Initialization
 from kdbench.knowledge.base import Knowledge
 from kdbench.pretrained import fingerprint
+from kdbench.shape import Shape
 from kdbench.signature import signature, versions
 from kdbench.store import Store
+from kdbench.teaching import OWN, pilot, sampling_of, teaching_members
 
 VERSION = 2
 """Of the engine's own mathematics: the step, the evaluation, the seeds. Raised when a change of it changes results.
@@ -40,11 +42,11 @@ class Step:
 
 
 @dataclass(frozen=True)
-class RunPlan:
-    """A run's artefacts in the order of their making, the run's own record last, and what the check found out."""
+class TeacherPlan:
+    """The artefacts of a teacher in the order of their making, and what the check found out."""
 
     steps: tuple[Step, ...]
-    checked: Checked
+    checked: CheckedTeacher
     data_root: Path
 
     @property
@@ -53,12 +55,77 @@ class RunPlan:
 
     @property
     def finished(self) -> bool:
-        """Whether the run's record is in the store."""
+        """Whether the last artefact is in the store."""
         return self.steps[-1].done
 
     def signatures(self, kind: str) -> list[str]:
         """The signatures of one kind, in order."""
         return [step.signature for step in self.steps if step.kind == kind]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One who teaches a run.
+
+    Attributes:
+        name: in its team; `OWN` for the one teacher of a run without a team.
+        kind: of its artefact, `teacher` or `stage`.
+        signature: of its artefact.
+        label: for a reader.
+        shape: of the model.
+        cfg: the configuration that it comes from.
+        plan: how it is made; None for the one teacher, which the run's own plan makes.
+    """
+
+    name: str
+    kind: Literal["teacher", "stage"]
+    signature: str
+    label: str
+    shape: Shape
+    cfg: DictConfig
+    plan: TeacherPlan | None = None
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """A run in which one member of a team teaches alone, whose score ranks it."""
+
+    name: str
+    cfg: DictConfig
+    plan: RunPlan
+
+
+@dataclass(frozen=True)
+class RunPlan(TeacherPlan):
+    """A run's artefacts, its own record last, and what has to be there before: its teachers, and their pilots."""
+
+    checked: Checked
+    teachers: tuple[Teacher, ...] = ()
+    pilots: tuple[Pilot, ...] = ()
+
+    def everything(self) -> tuple[Step, ...]:
+        """The steps of all that the run needs, each once, its own last."""
+        before = [teacher.plan for teacher in self.teachers if teacher.plan is not None]
+        steps = [step for plan in (*before, *(pilot.plan for pilot in self.pilots)) for step in steps_of(plan)]
+        return tuple(dict.fromkeys([*steps, *self.steps]))
+
+    @property
+    def team(self) -> list[str]:
+        """The signatures of what a team's members and pilots are, and of the runs that they come from."""
+        plans = [teacher.plan for teacher in self.teachers if teacher.plan is not None]
+        ends = [plan.signature for plan in (*plans, *(pilot.plan for pilot in self.pilots))]
+        own = [teacher.signature for teacher in self.teachers if teacher.plan is not None]
+        return list(dict.fromkeys([*own, *ends]))
+
+    @property
+    def built_from(self) -> list[str]:
+        """The signatures of the artefacts that the run was made of."""
+        return list(dict.fromkeys([*(step.signature for step in self.steps[:-1]), *self.team]))
+
+
+def steps_of(plan: TeacherPlan) -> tuple[Step, ...]:
+    """All steps behind a plan; of a run that is finished nothing else is needed."""
+    return plan.everything() if isinstance(plan, RunPlan) and not plan.finished else plan.steps
 
 
 def plan_run(cfg: DictConfig, store: Store) -> RunPlan:
@@ -70,20 +137,70 @@ def plan_run(cfg: DictConfig, store: Store) -> RunPlan:
     checked = check(cfg)
     initialization: Initialization = instantiate(cfg.initialization)
     initialization.check_store(store)
-    root = Path(cfg.paths.data).expanduser()
-    task, folder = checked.task, checked.teacher_folder
-    data = data_signature(plain(cfg.data), root, folder, store.fingerprints)
-    teacher = signature("teacher", _teacher_content(cfg, checked, data, store))
-    steps = [("data", data, task.name), ("teacher", teacher, f"{cfg.teacher.model} on {task.name}")]
+    task, own = checked.task, plan_teacher(cfg, store)
+    data, teacher = (own.signatures(kind)[0] for kind in ("data", "teacher"))
+    taught = any(_distils(plain(stage)) for stage in cfg.stages.values())
+    teachers = _teachers(cfg, store, checked, teacher) if taught else ()
+    pilots = _pilots(cfg, store, teachers)
+    steps = [(step.kind, step.signature, step.label) for step in own.steps]
     previous: dict[str, Any] = {"student": _student_content(cfg)}
     for name in cfg.stages:
         content = _stage_content(cfg, str(name), checked, data, teacher, previous)
+        content |= _team_content(cfg, teachers, pilots) if content["outputs"] is not None else {}
         stage = signature("stage", content)
         steps.append(("stage", stage, str(name)))
         previous = {"stage": stage}
     run = signature("run", {"version": VERSION, "stage": steps[-1][1], "teacher": teacher, "metrics": task.metrics})
     steps.append(("run", run, task.name))
-    return RunPlan(tuple(Step(*step, done=store.has(step[0], step[1])) for step in steps), checked, root)
+    found = tuple(Step(*step, done=store.has(step[0], step[1])) for step in steps)
+    return RunPlan(found, checked, own.data_root, teachers, pilots)
+
+
+def plan_teacher(cfg: DictConfig, store: Store) -> TeacherPlan:
+    """The data and the fine-tuned teacher of a completed configuration; raises as `plan_run`."""
+    checked = check_teacher(cfg)
+    root = Path(cfg.paths.data).expanduser()
+    data = data_signature(plain(cfg.data), root, checked.teacher_folder, store.fingerprints)
+    teacher = signature("teacher", _teacher_content(cfg, checked, data, store))
+    steps = (("data", data, checked.task.name), ("teacher", teacher, f"{cfg.teacher.model} on {checked.task.name}"))
+    return TeacherPlan(tuple(Step(*step, done=store.has(step[0], step[1])) for step in steps), checked, root)
+
+
+def _teachers(cfg: DictConfig, store: Store, checked: Checked, own: str) -> tuple[Teacher, ...]:
+    task = checked.task.name
+    if not (team := teaching_members(cfg)):
+        return (Teacher(OWN, "teacher", own, f"{cfg.teacher.model} on {task}", checked.teacher, cfg),)
+    found = []
+    for member in team:
+        label, shape = f"{member.name} on {task}", checked.teachers[member.name]
+        plan = plan_teacher(member.cfg, store) if member.role == "teacher" else plan_run(member.cfg, store)
+        kind: Literal["teacher", "stage"] = "teacher" if member.role == "teacher" else "stage"
+        found.append(Teacher(member.name, kind, plan.signatures(kind)[-1], label, shape, member.cfg, plan))
+    return tuple(found)
+
+
+def _pilots(cfg: DictConfig, store: Store, teachers: tuple[Teacher, ...]) -> tuple[Pilot, ...]:
+    if cfg.team is None or sampling_of(cfg).scores != "student":
+        return ()
+    pilots = ((teacher.name, pilot(cfg, teacher.name)) for teacher in teachers)
+    return tuple(Pilot(name, alone, plan_run(alone, store)) for name, alone in pilots)
+
+
+def _team_content(cfg: DictConfig, teachers: tuple[Teacher, ...], pilots: tuple[Pilot, ...]) -> dict[str, Any]:
+    """What a stage owes to its team. A member counts by what it is and by its place, not by its name."""
+    if cfg.team is None:
+        return {}
+    names = [teacher.name for teacher in teachers]
+    sampling, combiner = plain(cfg.sampling), plain(cfg.combiner)
+    if sampling is not None:
+        sampling = {**sampling, **sampling_of(cfg).named(names)}
+    return {
+        "team": [teacher.signature for teacher in teachers],
+        "sampling": sampling,
+        "combiner": combiner,
+        "pilots": [pilot.plan.signature for pilot in pilots],
+        "team_versions": versions({"sampling": sampling, "combiner": combiner}),
+    }
 
 
 def _training(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +212,7 @@ def _optimization(cfg: DictConfig) -> dict[str, Any]:
     return {**content, "versions": versions(content)}
 
 
-def _teacher_content(cfg: DictConfig, checked: Checked, data: str, store: Store) -> dict[str, Any]:
+def _teacher_content(cfg: DictConfig, checked: CheckedTeacher, data: str, store: Store) -> dict[str, Any]:
     content: dict[str, Any] = {
         "version": VERSION,
         "model": fingerprint(checked.teacher_folder, store.fingerprints),
@@ -123,8 +240,8 @@ def _stage_content(
 ) -> dict[str, Any]:
     stage = plain(cfg.stages[name])
     initialization: Initialization = instantiate(cfg.initialization)
-    distils = not all(_from_labels(term) for term in stage["terms"].values())
-    taught = initialization.needs_teacher or distils
+    distils = _distils(stage)
+    taught = initialization.needs_teacher or (distils and cfg.team is None)
     # Last bits differ; where no term has a fused form the choice changes nothing, and no name.
     fused = {"fused": FUSED if cfg.fused else None} if any(_fusible(term) for term in stage["terms"].values()) else {}
     return {
@@ -158,5 +275,6 @@ def _fusible(term: Mapping[str, Any]) -> bool:
     return type(instantiate(term["knowledge"])).fused is not Knowledge.fused
 
 
-def _from_labels(term: Mapping[str, Any]) -> bool:
-    return bool(instantiate(term["knowledge"]).from_labels)
+def _distils(stage: Mapping[str, Any]) -> bool:
+    """Whether a stage learns from more than labels."""
+    return not all(instantiate(term["knowledge"]).from_labels for term in stage["terms"].values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -70,14 +71,14 @@ def profile(context: Context, stage: str, steps: int = 20) -> Profile:
     def source(context: Context, reading: Reading, load: Callable[[], Model]) -> TeacherOutputs:
         settings = context.cfg.teacher
         live.append(TeacherOutputs(reading.taps, load(), (), settings.stored_in, settings.computed_in))
-        return live[0]
+        return live[-1]
 
     module, stream = build_module(context, stage, source=source)
     module.to(context.device).train()
-    if module.source is not None:
-        module.source.to(context.device)
+    for teacher in module.sources:
+        teacher.to(context.device)
     optimizer = module.configure_optimizers()
-    clock, batches = _Clock(context.device), []
+    clock, batches, asked = _Clock(context.device), [], Counter[int]()
     waiting = iter(stream)
     for number in range(WARM_UP + steps):
         clock.counts = number >= WARM_UP
@@ -85,35 +86,44 @@ def profile(context: Context, stage: str, steps: int = 20) -> Profile:
             batch = next(waiting, None)
         if batch is None:
             break
-        _step(module, batch.to(context.device), optimizer, clock)
+        asked.update(_step(module, batch.to(context.device), optimizer, clock))
         batches.append(batch)
     real, padded = (sum(int(count(batch)) for batch in batches) for count in (_real, _padded))
-    reading = readings(context.cfg, context.plan).get(stage)
-    rows = context.splits[SPLIT]
+    found = readings(context.cfg, context.plan).get(stage, ())
+    lengths = context.splits[SPLIT].lengths
     epochs = module.steps / module.steps_per_epoch
     answered = Profile(clock.medians(), None, padded / real, None, module.steps, epochs, None)
-    if reading is None:
+    if not found:
         return answered
-    question = reading.question(context.store, rows.lengths)
-    share = module.settings.batch_size / len(rows)
-    streams = tuple(question.taps)
-    expected = (question.seconds(streams) * share, question.read_seconds(streams) * share)
-    files = _files(context, reading, live[0], batches)
-    return replace(answered, files=files, expected=expected, choice=str(reading.choose(context.store, rows.lengths)))
+    files, expected = 0.0, [0.0, 0.0]
+    for place, (reading, teacher) in enumerate(zip(found, live, strict=True)):
+        share = asked[place] / len(batches)  # of the steps
+        question = reading.question(context.store, lengths)
+        rows, streams = share * module.settings.batch_size / len(lengths), tuple(question.taps)
+        expected[0] += rows * question.seconds(streams)
+        expected[1] += rows * question.read_seconds(streams)
+        files += share * _files(context, reading, teacher, batches)
+    choices = dict.fromkeys(str(reading.choose(context.store, lengths)) for reading in found)
+    return replace(answered, files=files, expected=(expected[0], expected[1]), choice="; ".join(choices))
 
 
-def _step(module: StudentModule, batch: Batch, optimizer: torch.optim.Optimizer, clock: _Clock) -> None:
+def _step(module: StudentModule, batch: Batch, optimizer: torch.optim.Optimizer, clock: _Clock) -> list[int]:
+    """One step; the places of those who were asked."""
     with clock.part("teacher"):
-        target = None if module.source is None else module.source(batch)
+        moment = module.moment(batch)
+        said = module.ask(batch, moment)
     with clock.part("student"):
         learned = module.model(batch, module.student_taps)
     with clock.part("losses"):
-        losses = module.compare(learned, target)
+        losses = module.compare(learned, said, moment)
     with clock.part("backward"):
         torch.autograd.backward(losses.sum())
     with clock.part("optimizer"):
         optimizer.step()
         optimizer.zero_grad()
+        module.on_step()
+        module.done += 1
+    return list(said)
 
 
 def _files(context: Context, reading: Reading, live: TeacherOutputs, batches: list[Batch]) -> float:

@@ -60,10 +60,11 @@ def build_record(context: Context, folder: Path) -> None:
         "agreement": agreements,
         "teacher": {"signature": plan.signatures("teacher")[0], "metrics": teacher["metrics"]},
         "teacher_cost": teacher["cost"],
+        **_team(context),
         "student": measured,
         "data": plan.signatures("data")[0],
         "stages": stages,
-        "built_from": [step.signature for step in plan.steps[:-1]],
+        "built_from": plan.built_from,
         "start_metrics": stage_entries[0]["start_metrics"],
         "history": [
             {"stage": name, **row}
@@ -77,6 +78,17 @@ def build_record(context: Context, folder: Path) -> None:
         "git": commit(),
     }
     write_json(folder / "record.json", record)
+
+
+def _team(context: Context) -> dict[str, Any]:
+    """The members of a team with their scores, and those of their pilots where there are any."""
+    if context.cfg.team is None or not context.plan.teachers:
+        return {}
+    members = zip(context.plan.teachers, context.teacher_scores(), strict=True)
+    found = {teacher.name: {"signature": teacher.signature, "score": score} for teacher, score in members}
+    for pilot, score in zip(context.plan.pilots, context.pilot_scores(), strict=True):
+        found[pilot.name]["pilot_score"] = score
+    return {"team": found}
 
 
 def seconds(context: Context) -> dict[str, float]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 
 from kdbench.augmentation.base import Augmentation
+from kdbench.combiner.base import Combiner
 from kdbench.config import instantiate, plain
 from kdbench.context import Context
 from kdbench.data.split import Split
@@ -23,11 +25,16 @@ from kdbench.module import guards
 from kdbench.module.fit import Fit, fit
 from kdbench.module.student import StudentModule
 from kdbench.module.training import BatchStream, Training
+from kdbench.plan import Teacher
+from kdbench.sampling.base import Draws
+from kdbench.seeds import derive
+from kdbench.shape import Shape
 from kdbench.store import write_json
 from kdbench.teacher import load_teacher, seed_everything, teacher_record
 from kdbench.teacher_outputs.obtain import obtain
 from kdbench.teacher_outputs.reading import Reading, readings
 from kdbench.teacher_outputs.source import TeacherOutputs
+from kdbench.teaching import combiner_of, sampling_of
 from kdbench.terms import build_terms
 
 log = logging.getLogger(__name__)
@@ -65,10 +72,12 @@ def build_module(
     initialization: Initialization = instantiate(cfg.initialization)
     seed_everything(cfg.seed, "weights")
     student = build_student(cfg, context.task, context.tokenizer)
-    terms = build_terms(name, stage["terms"], student.shape, context.plan.checked.teacher, cfg.seed, cfg.fused)
-    load = partial(load_teacher, context.teacher_path)
+    found = readings(cfg, context.plan).get(name, ())
+    shapes = [teacher.shape for teacher in context.plan.teachers] if found else [context.plan.checked.teacher]
+    terms = build_terms(name, stage["terms"], student.shape, shapes, cfg.seed, cfg.fused)
     if previous is None:
-        initialization.initialize(student, load() if initialization.needs_teacher else None, context.store)
+        begins_with = load_teacher(context.teacher_path) if initialization.needs_teacher else None
+        initialization.initialize(student, begins_with, context.store)
     else:
         load_weights(student, previous)
     if (vocabulary := _vocabulary(student)) is not None:
@@ -77,19 +86,44 @@ def build_module(
     rows = context.splits["train"]
     steps = training.steps(len(rows))
     log.info("stage %s: %d rows, %d steps, terms %s", name, len(rows), steps, ", ".join(term.name for term in terms))
-    reading = readings(cfg, context.plan).get(name)
+    teaching = list(zip(context.plan.teachers, found, strict=True)) if found else []
     module = StudentModule(
         student,
-        None if reading is None else source(context, reading, load),
+        [source(context, reading, partial(load_model, context, teacher)) for teacher, reading in teaching],
         terms,
         instantiate(cfg.optimizer),
         instantiate(cfg.lr_schedule),
         training,
         steps,
         training.steps_per_epoch(len(rows)),
+        build_combiner(context, name, shapes) if found and cfg.team is not None else None,
     )
     stream = BatchStream(rows, training, cfg.seed, context.tokenizer.pad_token_id)
     return module, replace(stream, variant=_variant(context, rows))
+
+
+def load_model(context: Context, teacher: Teacher) -> Model:
+    """The model of one who teaches: a fine-tuned teacher, or the finished student of another configuration."""
+    folder = context.path_of(teacher)
+    if teacher.kind == "teacher":
+        return load_teacher(folder)
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced at once
+        model = build_student(teacher.cfg, context.task, context.tokenizer)
+    load_weights(model, folder)
+    return model.eval().requires_grad_(False)
+
+
+def build_combiner(context: Context, stage: str, shapes: Sequence[Shape]) -> Combiner:
+    """What makes one lesson of a team's answers, with the distribution that the scores give."""
+    cfg, team = context.cfg, context.plan.teachers
+    sampling = sampling_of(cfg)
+    names = [teacher.name for teacher in team]
+    scores = {"teacher": context.teacher_scores, "student": context.pilot_scores}.get(sampling.scores)
+    distribution = sampling.distribution(names, None if scores is None else scores())
+    listed = ", ".join(f"{name} {share:.3f}" for name, share in zip(names, distribution, strict=True))
+    log.info("team: %s", listed)
+    combiner: Combiner = combiner_of(cfg)(Draws(sampling, distribution, derive(cfg.seed, "team", stage)), shapes)
+    return combiner
 
 
 def build_stage(context: Context, name: str, previous: Path | None, folder: Path) -> None:
@@ -130,8 +164,8 @@ def _before(context: Context, module: StudentModule, stream: BatchStream) -> Non
     guards.teacher_is_apart(module, module.configure_optimizers())
     if context.cfg.guards.preflight:
         module.to(context.device)
-        if module.source is not None:
-            module.source.to(context.device)
+        for teacher in module.sources:
+            teacher.to(context.device)
         guards.preflight(module, stream)
 
 
@@ -160,7 +194,7 @@ def _keep(context: Context, name: str, student: Model, done: Fit, folder: Path) 
         "start_metrics": done.start_metrics,
         "guards": _found_at_start(context, done.start_metrics),
         "axes": plain(context.cfg.axes),
-        "built_from": [*context.plan.signatures("data"), *context.plan.signatures("teacher")],
+        "built_from": [*context.plan.signatures("data"), *context.plan.signatures("teacher"), *context.plan.team],
     }
     write_json(folder / "stage.json", entry)
 

@@ -76,7 +76,7 @@ class SweepPlan:
         from kdbench.config import complete
         from kdbench.error import ImpossibleError
         from kdbench.plan import plan_run
-        from kdbench.teacher_outputs.reading import readings
+        from kdbench.teacher_outputs.reading import demands
 
         self._one_store(cfg)
         try:
@@ -88,8 +88,8 @@ class SweepPlan:
             return []
         job.status, job.signature = "reused" if plan.finished else "planned", plan.signature
         if not plan.finished:
-            self.readings[plan.signature] = list(readings(completed, plan).values())
-        return list(plan.steps)
+            self.readings[plan.signature] = demands(completed, plan)
+        return list(plan.everything())
 
     def share(self) -> list[str]:
         """Tell every run how many share its teacher's outputs; lines about what becomes of them."""

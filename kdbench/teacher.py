@@ -12,7 +12,7 @@ import torch
 
 from kdbench import cost, encoder
 from kdbench.config import instantiate, plain
-from kdbench.context import Context
+from kdbench.context import TeacherContext
 from kdbench.encoder import Encoder
 from kdbench.error import KdbenchError
 from kdbench.module.fit import fit
@@ -51,7 +51,7 @@ def _loaded(folder: Path, states: tuple[tuple[str, int, int], ...]) -> Encoder:
     return teacher
 
 
-def build_teacher(context: Context, folder: Path) -> None:
+def build_teacher(context: TeacherContext, folder: Path) -> None:
     """Fine-tune the teacher into `folder`: a Hugging Face folder with record.json and the predictions of each split."""
     cfg, task = context.cfg, context.task
     seed_everything(cfg.teacher.seed, "teacher")
@@ -85,7 +85,7 @@ def build_teacher(context: Context, folder: Path) -> None:
     write_json(folder / "record.json", record)
 
 
-def _fine_tune(context: Context, model: Encoder, folder: Path) -> list[dict[str, float]]:
+def _fine_tune(context: TeacherContext, model: Encoder, folder: Path) -> list[dict[str, float]]:
     cfg = context.cfg
     training = Training.from_config(plain(cfg.teacher.training), "teacher.training")
     rows = context.splits["train"]

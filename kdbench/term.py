@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -74,6 +75,17 @@ class Term(nn.Module):
     def weight_at(self, progress: Progress) -> float:
         """The factor before the term at that point of the stage."""
         return self.weight * (1.0 if self.weight_schedule is None else self.weight_schedule(progress.share))
+
+    def option(self, name: str, progress: Progress, default: Any) -> Any:
+        """An option of the objective, or of the one that it is put around, at that point of the stage."""
+        if name in self.schedules:
+            return self.schedules[name](progress.share)
+        objective: Any = self.objective
+        while isinstance(objective, partial):
+            if name in objective.keywords:
+                return objective.keywords[name]
+            objective = objective.keywords.get("inner")
+        return default
 
     def forward(self, student: ModelOutputs, teacher: ModelOutputs | None, progress: Progress = START) -> Tensor:
         """The unweighted loss of each sample, (B,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,7 @@ from kdbench.progress import START
 from kdbench.projection.base import Projection
 from kdbench.seeds import derive, drawing
 from kdbench.shape import Shape
+from kdbench.team_term import TeamTerm
 from kdbench.term import WITHOUT_LAYERS, Schedule, Term
 from kdbench.value import number
 
@@ -85,25 +86,44 @@ def mixes_samples(term: Mapping[str, Any]) -> bool:
 
 
 def build_terms(
-    stage: str, terms: Mapping[str, Any], student: Shape, teacher: Shape, seed: int, fused: bool = True
-) -> list[Term]:
-    """The terms of a stage; projections and drawn matchings have generators of their own."""
-    return [_build(stage, name, term, student, teacher, seed, fused) for name, term in terms.items()]
+    stage: str, terms: Mapping[str, Any], student: Shape, teachers: Sequence[Shape], seed: int, fused: bool = True
+) -> list[Term | TeamTerm]:
+    """The terms of a stage; projections and drawn matchings have generators of their own.
+
+    Args:
+        stage: its key.
+        terms: its node, completed.
+        student: shape.
+        teachers: the shapes of those who teach; a term has a form for each of several.
+        seed: of the run.
+        fused: see `Term`.
+    """
+    made: list[Term | TeamTerm] = []
+    for name, term in terms.items():
+        # The first teacher draws as if it were alone, so that a team of one teaches as a teacher without a team.
+        purposes = [(stage, name), *((stage, name, str(place)) for place in range(1, len(teachers)))]
+        forms = [
+            _build(purpose, term, student, teacher, seed, fused)
+            for purpose, teacher in zip(purposes, teachers, strict=True)
+        ]
+        made.append(forms[0] if len(forms) == 1 or forms[0].knowledge.from_labels else TeamTerm(forms))
+    return made
 
 
 def _build(
-    stage: str, name: str, term: Mapping[str, Any], student: Shape, teacher: Shape, seed: int, fused: bool
+    purpose: tuple[str, ...], term: Mapping[str, Any], student: Shape, teacher: Shape, seed: int, fused: bool
 ) -> Term:
+    stage, name, *_ = purpose
     parts = parts_of(f"stages.{stage}.terms.{name}", term, student, teacher)
     weight = float(term["weight"])
     if parts.matching is None or parts.projection is None:
         return Term(name, parts.knowledge, parts.objective, weight=weight, schedules=parts.schedules, fused=fused)
-    pairing = parts.matching.pairing(parts.pairs, term["reduction"], derive(seed, "matching", stage, name))
+    pairing = parts.matching.pairing(parts.pairs, term["reduction"], derive(seed, "matching", *purpose))
     joined = len(pairing.drawn(START))
     layers = [WITHOUT_LAYERS[0]] if parts.knowledge.joint else parts.pairs
     # A knowledge without a width to map (attention maps) meets only `identity`, which needs no sizes.
     widths = (parts.knowledge.width(student, joined) or 0, parts.knowledge.width(teacher, joined) or 0)
-    with drawing(seed, "projection", stage, name):
+    with drawing(seed, "projection", *purpose):
         projection = parts.projection(*widths, *(list(dict.fromkeys(side)) for side in zip(*layers, strict=True)))
     return Term(name, parts.knowledge, parts.objective, pairing, projection, weight, parts.schedules, fused)
 

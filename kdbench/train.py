@@ -73,12 +73,12 @@ def _completed(cfg: DictConfig) -> DictConfig:
 def _show(completed: DictConfig, plan: RunPlan) -> None:
     """Log the steps of a run that is planned only."""
     from kdbench.store import Store
-    from kdbench.teacher_outputs.reading import describe, readings
+    from kdbench.teacher_outputs.reading import demands, describe
 
-    for step in plan.steps:
+    for step in plan.everything():
         state = "in the store" if step.done else "to compute"
         log.info("%-8s %s  %s  (%s)", step.kind, step.signature, state, step.label)
-    for line in describe([readings(completed, plan).values()], Store(completed.paths.store)):
+    for line in describe([demands(completed, plan)], Store(completed.paths.store)):
         log.info("%s", line)
 
 

@@ -79,7 +79,7 @@ def module() -> StudentModule:
     ]
     settings = Training(1, None, 4, 1, None, "exact", True, 1, None, "last", 10, 1)
     source = TeacherOutputs(teacher_taps(terms), teacher)
-    return StudentModule(student, source, terms, lambda groups: torch.optim.SGD(groups, lr=0.1), constant, settings, 4)
+    return StudentModule(student, [source], terms, lambda groups: torch.optim.SGD(groups, lr=0.1), constant, settings, 4)
 
 
 def batch(labels: list[int]) -> Batch:
@@ -97,8 +97,7 @@ def test_projections_are_trained_and_are_no_part_of_the_student(module: StudentM
     module.losses(batch([0, 1, 0, 1])).sum().backward()
     assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in projection)
     assert not any("projection" in name for name in module.model.state_dict())
-    assert module.teacher is not None
-    assert all(parameter.grad is None and not parameter.requires_grad for parameter in module.teacher.parameters())
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in module.teachers[0].parameters())
 
 
 def test_without_a_term_of_labels_shuffled_labels_change_nothing(module: StudentModule) -> None:

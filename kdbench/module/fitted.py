@@ -54,9 +54,17 @@ class Fitted(pl.LightningModule):
         self._sums: Tensor | None = None
         self._since = 0
 
-    def losses(self, batch: Batch) -> Tensor:
-        """The weighted losses of a batch, (number of names,), each a mean over the rows."""
+    def losses(self, batch: Batch, micro_batch: int = 0) -> Tensor:
+        """The weighted losses of a batch, (number of names,), each a mean over the rows.
+
+        Args:
+            batch: on the module's device.
+            micro_batch: its number inside the step.
+        """
         raise NotImplementedError
+
+    def on_step(self) -> None:
+        """Called after every optimizer step, before it is counted."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -74,8 +82,8 @@ class Fitted(pl.LightningModule):
         assert isinstance(optimizer, torch.optim.Optimizer)
         parts = [batch] if self.settings.accumulate == 1 else batch.split(self.settings.accumulate)
         total: Tensor | None = None
-        for part in parts:
-            losses = self.losses(part)
+        for number, part in enumerate(parts):
+            losses = self.losses(part, number)
             if part is not batch:
                 losses = losses * (len(part) / len(batch))
             # Not `manual_backward`: its hooks cost as much as the rest together, and serve fp16 and DDP, which are
@@ -89,6 +97,7 @@ class Fitted(pl.LightningModule):
             group["lr"] = peak * factor
         optimizer.step()
         optimizer.zero_grad()
+        self.on_step()
         self.done += 1
         assert total is not None
         self._sums = total if self._sums is None else self._sums + total

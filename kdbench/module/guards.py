@@ -13,6 +13,7 @@ import torch
 
 from kdbench.data.batch import Batch
 from kdbench.error import KdbenchError
+from kdbench.model import Model
 from kdbench.module.student import StudentModule
 
 PREFLIGHT_BATCHES = 2
@@ -29,10 +30,12 @@ def tokenizer_fits(tokenizer_size: int, vocabulary: int, whose: str) -> None:
 
 
 def teacher_is_apart(module: StudentModule, optimizer: torch.optim.Optimizer) -> None:
-    """The teacher is in evaluation mode, frozen, in no checkpoint and in no optimizer."""
-    teacher = module.teacher
-    if teacher is None:
-        return
+    """Every teacher is in evaluation mode, frozen, in no checkpoint and in no optimizer."""
+    for teacher in module.teachers:
+        _is_apart(teacher, module, optimizer)
+
+
+def _is_apart(teacher: Model, module: StudentModule, optimizer: torch.optim.Optimizer) -> None:
     if any(part.training for part in teacher.modules()):
         raise KdbenchError(
             "the teacher is in train mode, so its dropout would disturb every target: call teacher.eval()"
@@ -65,6 +68,7 @@ def preflight(module: StudentModule, batches: Iterable[Batch]) -> None:
             for name, loss in zip(module.names, losses, strict=True):
                 _teaches(name, loss, learners)
     module.train(was_training)
+    module.forget()
     if not seen:
         raise KdbenchError("the training split gives no batch: see data.train_rows and the data's splits")
 

@@ -17,7 +17,7 @@ class TeacherModule(Fitted):
     names = ("label",)
     settings_of = "teacher."
 
-    def losses(self, batch: Batch) -> Tensor:
+    def losses(self, batch: Batch, micro_batch: int = 0) -> Tensor:
         logits = self.model(batch, Taps(logits=True)).logits
         objective = cross_entropy if self.model.shape.classes > 1 else mse
         return objective(logits, batch.labels).mean().reshape(1)

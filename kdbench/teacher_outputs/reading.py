@@ -99,26 +99,34 @@ class Reading:
         return choose(self.settings["outputs"], self.question(store, lengths, shared_by))
 
 
-def readings(cfg: DictConfig, plan: RunPlan) -> dict[str, Reading]:
-    """What the stages of a run read of their teacher; those that learn from labels alone are left out."""
+def readings(cfg: DictConfig, plan: RunPlan) -> dict[str, tuple[Reading, ...]]:
+    """What the stages of a run read of those who teach it, in their order; stages that learn from labels alone are left
+    out."""
     device = resolve_device(cfg.device.accelerator)
-    label = f"{cfg.teacher.model} on {plan.checked.task.name}"
     return {
-        stage: Reading(
-            taps=taps,
-            shape=plan.checked.teacher,
-            teacher=plan.signatures("teacher")[0],
-            data=plan.signatures("data")[0],
-            settings=plain(cfg.teacher),
-            training=Training.from_config(plain(cfg.stages[stage].training), f"stages.{stage}.training"),
-            device=device,
-            label=label,
-            augmentation=instantiate(cfg.augmentation),
-            augmented=plain(cfg.augmentation),
+        stage: tuple(
+            Reading(
+                taps=taps,
+                shape=teacher.shape,
+                teacher=teacher.signature,
+                data=plan.signatures("data")[0],
+                settings=plain(cfg.teacher),
+                training=Training.from_config(plain(cfg.stages[stage].training), f"stages.{stage}.training"),
+                device=device,
+                label=teacher.label,
+                augmentation=instantiate(cfg.augmentation),
+                augmented=plain(cfg.augmentation),
+            )
+            for teacher, taps in zip(plan.teachers, read, strict=True)
         )
-        for stage, taps in plan.checked.taps.items()
-        if taps != Taps()
+        for stage, read in plan.checked.taps.items()
+        if any(taps != Taps() for taps in read)
     }
+
+
+def demands(cfg: DictConfig, plan: RunPlan) -> list[Reading]:
+    """The readings of all stages."""
+    return [reading for found in readings(cfg, plan).values() for reading in found]
 
 
 def sharing(runs: Iterable[Iterable[Reading]]) -> list[int]:

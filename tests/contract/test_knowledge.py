@@ -200,7 +200,7 @@ def test_no_gradient_reaches_the_teacher(
     before = [weight.detach().clone() for weight in weights]
     module = StudentModule(
         student,
-        TeacherOutputs(teacher_taps([term]), teacher),
+        [TeacherOutputs(teacher_taps([term]), teacher)],
         [term],
         partial(torch.optim.SGD, lr=0.1),
         constant,
@@ -208,8 +208,7 @@ def test_no_gradient_reaches_the_teacher(
         1,
     )
     optimizer = module.configure_optimizers()
-    assert module.source is not None
-    assert not any(tensor.requires_grad for tensor in tensors(module.source(batch())))
+    assert not any(tensor.requires_grad for tensor in tensors(module.sources[0](batch())))
     module.losses(batch()).sum().backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     assert all(weight.grad is None for weight in weights)

@@ -276,9 +276,9 @@ def test_every_accepted_triple_trains(knowledge: str, verdicts: dict[Cell, str |
     for cell in cells:
         axes = [text for axis, option in zip(AXES, cell[:-1], strict=True) for text in given(axis, option)]
         cfg = compose(tiny("method=unified", "initialization=random", *THREE_CLASSES, *axes))
-        terms = build_terms("task", cfg.stages.task.terms, shape("equal", 3), shape("teacher", 3), seed=1)
+        terms = build_terms("task", cfg.stages.task.terms, shape("equal", 3), [shape("teacher", 3)], seed=1)
         module = StudentModule(
-            copy.deepcopy(student), TeacherOutputs(teacher_taps(terms), teacher), terms, sgd, constant, SETTINGS, 2
+            copy.deepcopy(student), [TeacherOutputs(teacher_taps(terms), teacher)], terms, sgd, constant, SETTINGS, 2
         )
         optimizer = module.configure_optimizers()
         before = [weight.detach().clone() for weight in module.model.parameters()]

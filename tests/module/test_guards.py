@@ -53,7 +53,7 @@ def terms() -> list[Term]:
 
 def taught(student: Model, teacher: Model, terms: list[Term], training: Training) -> StudentModule:
     source = TeacherOutputs(teacher_taps(terms), teacher)
-    return StudentModule(student, source, terms, ADAMW, constant, training, 12)
+    return StudentModule(student, [source], terms, ADAMW, constant, training, 12)
 
 
 @pytest.fixture
@@ -82,8 +82,7 @@ def infinite(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Te
 
 
 def with_term(module: StudentModule, term: Term, training: Training) -> StudentModule:
-    assert isinstance(module.teacher, Model)
-    return taught(module.model, module.teacher, [*terms(), term], training)
+    return taught(module.model, module.teachers[0], [*terms(), term], training)
 
 
 def test_a_good_module_passes_every_guard(module: StudentModule, stream: BatchStream) -> None:
@@ -92,15 +91,14 @@ def test_a_good_module_passes_every_guard(module: StudentModule, stream: BatchSt
 
 
 def test_a_student_of_labels_alone_needs_no_teacher(bag: Bags, training: Settings, stream: BatchStream) -> None:
-    module = StudentModule(bag(), None, terms()[:1], ADAMW, constant, training(), 12)
+    module = StudentModule(bag(), [], terms()[:1], ADAMW, constant, training(), 12)
     guards.teacher_is_apart(module, module.configure_optimizers())
     guards.preflight(module, stream)
 
 
 @pytest.mark.parametrize("part", ["", "dropout"])
 def test_a_teacher_in_train_mode_is_refused(module: StudentModule, part: str) -> None:
-    assert module.teacher is not None
-    module.teacher.get_submodule(part).train()
+    module.teachers[0].get_submodule(part).train()
     with pytest.raises(KdbenchError, match=r"teacher is in train mode.*teacher\.eval\(\)"):
         guards.teacher_is_apart(module, module.configure_optimizers())
 
@@ -108,8 +106,7 @@ def test_a_teacher_in_train_mode_is_refused(module: StudentModule, part: str) ->
 def test_training_the_student_leaves_the_teacher_in_evaluation_mode(
     module: StudentModule, rows: Split, stream: BatchStream, tmp_path: Path
 ) -> None:
-    teacher = module.teacher
-    assert teacher is not None
+    (teacher,) = module.teachers
     modes: set[bool] = set()
     teacher.register_forward_hook(lambda part, *_: modes.add(part.training))
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
@@ -120,32 +117,29 @@ def test_training_the_student_leaves_the_teacher_in_evaluation_mode(
 
 
 def test_a_teacher_that_asks_for_gradients_is_refused(module: StudentModule) -> None:
-    assert module.teacher is not None
-    next(module.teacher.parameters()).requires_grad_()
+    next(module.teachers[0].parameters()).requires_grad_()
     with pytest.raises(KdbenchError, match=r"ask for gradients.*requires_grad_\(False\)"):
         guards.teacher_is_apart(module, module.configure_optimizers())
 
 
 def test_a_teacher_in_the_optimizer_is_refused(module: StudentModule) -> None:
-    assert module.teacher is not None
     optimizer = module.configure_optimizers()
-    optimizer.add_param_group({"params": [next(module.teacher.parameters())]})
+    optimizer.add_param_group({"params": [next(module.teachers[0].parameters())]})
     with pytest.raises(KdbenchError, match="optimizer holds parameters of the teacher"):
         guards.teacher_is_apart(module, optimizer)
 
 
 def test_a_teacher_in_the_checkpoint_is_refused(module: StudentModule) -> None:
     optimizer = module.configure_optimizers()
-    module.add_module("kept", module.teacher)
+    module.add_module("kept", module.teachers[0])
     with pytest.raises(KdbenchError, match="teacher's weights would be saved"):
         guards.teacher_is_apart(module, optimizer)
 
 
 def test_weights_shared_with_the_teacher_are_refused(module: StudentModule) -> None:
     """A student that borrows a part of the teacher would save it, under another name."""
-    assert module.teacher is not None
     optimizer = module.configure_optimizers()
-    module.model.add_module("norm", module.teacher.get_submodule("norm"))
+    module.model.add_module("norm", module.teachers[0].get_submodule("norm"))
     with pytest.raises(KdbenchError, match="teacher's weights would be saved"):
         guards.teacher_is_apart(module, optimizer)
 
