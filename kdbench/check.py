@@ -23,7 +23,7 @@ from kdbench.outputs import Taps
 from kdbench.pretrained import locate, read_config
 from kdbench.shape import Shape, taps_of
 from kdbench.teacher_outputs.choice import OUTPUTS
-from kdbench.teaching import OWN, combiner_class, refuse_unmergeable, teaching_members
+from kdbench.teaching import OWN, combiner_class, distils, refuse_unmergeable, teaching_members
 from kdbench.terms import mixes_samples, parts_of
 from kdbench.value import choice, positive, share, switch, whole
 
@@ -109,7 +109,9 @@ def _teachers(cfg: DictConfig, own: CheckedTeacher) -> dict[str, Shape]:
         except KdbenchError as error:
             raise type(error)(f"team.{member.name}: {error}") from error
         shapes[member.name] = found.student if isinstance(found, Checked) else found.teacher
-    combiner_class(cfg).check(list(shapes), list(shapes.values()))
+    for name, stage in cfg.stages.items():
+        if distils(plain(stage)):
+            combiner_class(cfg, str(name)).check(list(shapes), list(shapes.values()))
     return shapes
 
 
@@ -225,7 +227,7 @@ def _terms(cfg: DictConfig, stage: str, student: Shape, teachers: Mapping[str, S
                 raise ImpossibleError(str(error) if teacher == OWN else f"team.{teacher}: {error}") from None
             read[place] |= parts.teacher_taps
         if teachers.keys() != {OWN}:
-            refuse_unmergeable(key, term, combiner_class(cfg))
+            refuse_unmergeable(key, term, combiner_class(cfg, stage))
         what = repr({key: value for key, value in term.items() if key not in ("weight", "reduction")})
         if what in compared:
             raise ImpossibleError(

@@ -90,6 +90,7 @@ def complete(cfg: DictConfig, depth: int = 0) -> DictConfig:
             for key, term in _complete_terms(name, stage["terms"], regression).items()
         }
         stage["training"] = {**plain["training"], **(stage.get("training") or {})}
+        stage["combiner"] = stage.get("combiner") or plain["combiner"]
     plain["team"] = complete_team(plain["team"], hydra, functools.partial(complete, depth=depth + 1), depth)
     completed = OmegaConf.create(plain)
     OmegaConf.set_struct(completed, True)

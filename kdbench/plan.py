@@ -19,7 +19,7 @@ from kdbench.pretrained import fingerprint
 from kdbench.shape import Shape
 from kdbench.signature import signature, versions
 from kdbench.store import Store
-from kdbench.teaching import OWN, pilot, sampling_of, teaching_members
+from kdbench.teaching import OWN, distils, pilot, sampling_of, teaching_members
 
 VERSION = 2
 """Of the engine's own mathematics: the step, the evaluation, the seeds. Raised when a change of it changes results.
@@ -139,14 +139,14 @@ def plan_run(cfg: DictConfig, store: Store) -> RunPlan:
     initialization.check_store(store)
     task, own = checked.task, plan_teacher(cfg, store)
     data, teacher = (own.signatures(kind)[0] for kind in ("data", "teacher"))
-    taught = any(_distils(plain(stage)) for stage in cfg.stages.values())
+    taught = any(distils(plain(stage)) for stage in cfg.stages.values())
     teachers = _teachers(cfg, store, checked, teacher) if taught else ()
     pilots = _pilots(cfg, store, teachers)
     steps = [(step.kind, step.signature, step.label) for step in own.steps]
     previous: dict[str, Any] = {"student": _student_content(cfg)}
     for name in cfg.stages:
         content = _stage_content(cfg, str(name), checked, data, teacher, previous)
-        content |= _team_content(cfg, teachers, pilots) if content["outputs"] is not None else {}
+        content |= _team_content(cfg, str(name), teachers, pilots) if content["outputs"] is not None else {}
         stage = signature("stage", content)
         steps.append(("stage", stage, str(name)))
         previous = {"stage": stage}
@@ -186,12 +186,14 @@ def _pilots(cfg: DictConfig, store: Store, teachers: tuple[Teacher, ...]) -> tup
     return tuple(Pilot(name, alone, plan_run(alone, store)) for name, alone in pilots)
 
 
-def _team_content(cfg: DictConfig, teachers: tuple[Teacher, ...], pilots: tuple[Pilot, ...]) -> dict[str, Any]:
+def _team_content(
+    cfg: DictConfig, stage: str, teachers: tuple[Teacher, ...], pilots: tuple[Pilot, ...]
+) -> dict[str, Any]:
     """What a stage owes to its team. A member counts by what it is and by its place, not by its name."""
     if cfg.team is None:
         return {}
     names = [teacher.name for teacher in teachers]
-    sampling, combiner = plain(cfg.sampling), plain(cfg.combiner)
+    sampling, combiner = plain(cfg.sampling), plain(cfg.stages[stage].combiner)
     if sampling is not None:
         sampling = {**sampling, **sampling_of(cfg).named(names)}
     return {
@@ -240,8 +242,7 @@ def _stage_content(
 ) -> dict[str, Any]:
     stage = plain(cfg.stages[name])
     initialization: Initialization = instantiate(cfg.initialization)
-    distils = _distils(stage)
-    taught = initialization.needs_teacher or (distils and cfg.team is None)
+    taught = initialization.needs_teacher or (distils(stage) and cfg.team is None)
     # Last bits differ; where no term has a fused form the choice changes nothing, and no name.
     fused = {"fused": FUSED if cfg.fused else None} if any(_fusible(term) for term in stage["terms"].values()) else {}
     return {
@@ -250,7 +251,7 @@ def _stage_content(
         "name": name,
         "data": data,
         "teacher": teacher if taught else None,
-        "outputs": {key: cfg.teacher[key] for key in ("computed_in", "stored_in")} if distils else None,
+        "outputs": {key: cfg.teacher[key] for key in ("computed_in", "stored_in")} if distils(stage) else None,
         "terms": stage["terms"],
         "versions": versions(stage["terms"]),
         "training": _training(stage["training"]),
@@ -273,8 +274,3 @@ def _augmentation(cfg: DictConfig) -> dict[str, Any]:
 def _fusible(term: Mapping[str, Any]) -> bool:
     """Whether there may be a fused form for a term's knowledge; a schedule decides about the objective by the step."""
     return type(instantiate(term["knowledge"])).fused is not Knowledge.fused
-
-
-def _distils(stage: Mapping[str, Any]) -> bool:
-    """Whether a stage learns from more than labels."""
-    return not all(instantiate(term["knowledge"]).from_labels for term in stage["terms"].values())

@@ -122,7 +122,7 @@ def build_combiner(context: Context, stage: str, shapes: Sequence[Shape]) -> Com
     distribution = sampling.distribution(names, None if scores is None else scores())
     listed = ", ".join(f"{name} {share:.3f}" for name, share in zip(names, distribution, strict=True))
     log.info("team: %s", listed)
-    combiner: Combiner = combiner_of(cfg)(Draws(sampling, distribution, derive(cfg.seed, "team", stage)), shapes)
+    combiner: Combiner = combiner_of(cfg, stage)(Draws(sampling, distribution, derive(cfg.seed, "team", stage)), shapes)
     return combiner
 
 

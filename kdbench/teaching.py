@@ -17,10 +17,14 @@ from kdbench.sampling.base import Sampling
 from kdbench.sampling.uniform import Uniform
 from kdbench.team import Member, members
 
-EXAMPLES = {"sampling": "uniform", "combiner": "mean_probabilities"}
 SINGLE = "kdbench.sampling.single.Single"
 OWN = "teacher"
 """The name of the one teacher of a run without a team."""
+
+
+def distils(stage: Mapping[str, Any]) -> bool:
+    """Whether a completed stage learns from more than labels."""
+    return not all(instantiate(term["knowledge"]).from_labels for term in stage["terms"].values())
 
 
 def sampling_of(cfg: DictConfig) -> Sampling:
@@ -29,16 +33,17 @@ def sampling_of(cfg: DictConfig) -> Sampling:
     return found
 
 
-def combiner_class(cfg: DictConfig) -> type[Combiner]:
-    """How the team's answers become one lesson, before there are any."""
-    made = combiner_of(cfg)
+def combiner_of(cfg: DictConfig, stage: str) -> Any:
+    """The combiner of a stage with its options, to be called with draws and shapes."""
+    node = cfg.stages[stage].combiner
+    return Drawn if node is None else instantiate(node)
+
+
+def combiner_class(cfg: DictConfig, stage: str) -> type[Combiner]:
+    """How the team's answers become one lesson in a stage, before there are any."""
+    made = combiner_of(cfg, stage)
     found: type[Combiner] = made.func if isinstance(made, partial) else made
     return found
-
-
-def combiner_of(cfg: DictConfig) -> Any:
-    """The combiner with its options, to be called with draws and shapes."""
-    return Drawn if cfg.combiner is None else instantiate(cfg.combiner)
 
 
 def teaching_members(cfg: DictConfig) -> tuple[Member, ...]:
@@ -47,15 +52,29 @@ def teaching_members(cfg: DictConfig) -> tuple[Member, ...]:
     Raises:
         KdbenchError: a team without a word on how it teaches, or such a word without a team.
     """
-    chosen = [group for group in ("sampling", "combiner") if cfg[group] is not None]
+    stages = [str(name) for name, stage in cfg.stages.items() if distils(plain(stage))]
+    chosen = {"sampling": cfg.sampling}
+    chosen |= {f"stages.{stage}.combiner": cfg.stages[stage].combiner for stage in stages}
+    chosen = {key: node for key, node in chosen.items() if node is not None}
+    for key, node in chosen.items():
+        if "_target_" not in node:
+            raise KdbenchError(f"{key} has options, but no choice: choose one, as sampling=uniform or combiner=mean")
     if cfg.team is None:
-        if chosen:
-            raise KdbenchError(f"{chosen[0]} is set, but there is no team to teach: choose one, as team=minilm_layers")
+        if chosen and stages:
+            raise KdbenchError(
+                f"{min(chosen)} is set, but there is no team to teach: choose one, as team=minilm_layers"
+            )
         return ()
-    for group in chosen:
-        if "_target_" not in cfg[group]:
-            raise KdbenchError(f"{group} has options, but no choice: choose one, as {group}={EXAMPLES[group]}")
-    found = combiner_class(cfg)
+    for stage in stages:
+        _says_how(cfg, stage)
+    team = members(cfg)
+    names = sampling_of(cfg).members([member.name for member in team])
+    return tuple(member for member in team if member.name in names)
+
+
+def _says_how(cfg: DictConfig, stage: str) -> None:
+    """Refuse a team without a word on how it teaches, and a distribution that nothing uses."""
+    found = combiner_class(cfg, stage)
     if cfg.sampling is None and found is Drawn:
         raise KdbenchError(
             "team is set, but not how it teaches: choose sampling=uniform to draw one teacher a step, or "
@@ -65,9 +84,6 @@ def teaching_members(cfg: DictConfig) -> tuple[Member, ...]:
         raise ImpossibleError(
             f"combiner={found.__name__} has no use for a distribution over the team: leave it out with sampling=null"
         )
-    team = members(cfg)
-    names = sampling_of(cfg).members([member.name for member in team])
-    return tuple(member for member in team if member.name in names)
 
 
 def pilot(cfg: DictConfig, name: str) -> DictConfig:
@@ -76,6 +92,8 @@ def pilot(cfg: DictConfig, name: str) -> DictConfig:
     OmegaConf.set_struct(alone, False)
     seed = int(cfg.sampling.pilot_seed)
     alone.sampling, alone.combiner, alone.seed = {"_target_": SINGLE, "member": name}, None, seed
+    for stage in alone.stages.values():
+        stage.combiner = None
     alone.axes = {**plain(cfg.axes), "sampling": "single", "sampling.member": name, "seed": str(seed)}
     OmegaConf.set_struct(alone, True)
     return alone

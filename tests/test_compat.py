@@ -42,7 +42,7 @@ def side(shape: Shape, seed: int) -> ModelOutputs:
 
 def loss(shapes: tuple[Shape, Shape], *overrides: str) -> torch.Tensor:
     cfg = compose(["data=generated", "data.labels=[a,b,c]", "method=unified", "compat=ofa_compress", *overrides])
-    terms = build_terms("task", {"transfer": cfg.stages.task.terms.transfer}, *shapes, seed=1)
+    terms = build_terms("task", {"transfer": cfg.stages.task.terms.transfer}, shapes[0], shapes[1:], seed=1)
     found: torch.Tensor = terms[0](side(shapes[0], 1), side(shapes[1], 2))
     return found
 

@@ -79,7 +79,9 @@ def module() -> StudentModule:
     ]
     settings = Training(1, None, 4, 1, None, "exact", True, 1, None, "last", 10, 1)
     source = TeacherOutputs(teacher_taps(terms), teacher)
-    return StudentModule(student, [source], terms, lambda groups: torch.optim.SGD(groups, lr=0.1), constant, settings, 4)
+    return StudentModule(
+        student, [source], terms, lambda groups: torch.optim.SGD(groups, lr=0.1), constant, settings, 4
+    )
 
 
 def batch(labels: list[int]) -> Batch:

@@ -86,10 +86,10 @@ def test_projections_draw_from_a_generator_of_their_own() -> None:
     torch.manual_seed(0)
     expected = torch.randn(3)
     torch.manual_seed(0)
-    first = build_terms("task", cfg.stages.task.terms, *shapes, seed=1)
+    first = build_terms("task", cfg.stages.task.terms, shapes[0], shapes[1:], seed=1)
     torch.testing.assert_close(torch.randn(3), expected)
-    again = build_terms("task", cfg.stages.task.terms, *shapes, seed=1)
-    other = build_terms("task", cfg.stages.task.terms, *shapes, seed=2)
+    again = build_terms("task", cfg.stages.task.terms, shapes[0], shapes[1:], seed=1)
+    other = build_terms("task", cfg.stages.task.terms, shapes[0], shapes[1:], seed=2)
     weights = [terms[-1].projection.maps_of_layers.linears[0].weight for terms in (first, again, other)]  # type: ignore[union-attr]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
@@ -117,7 +117,7 @@ def test_comparisons_that_cannot_work_are_refused(
 ) -> None:
     cfg = compose(["method=unified", "data=generated", *overrides])
     with pytest.raises(ImpossibleError, match=complaint):
-        build_terms("task", cfg.stages.task.terms, *shapes, seed=1)
+        build_terms("task", cfg.stages.task.terms, shapes[0], shapes[1:], seed=1)
 
 
 def test_a_scheduled_weight_is_a_further_factor_of_the_weight() -> None:
@@ -158,7 +158,7 @@ def test_schedules_are_built_from_the_configuration() -> None:
         ]
     )
     shapes = Shape(3, 4, 2, 2), Shape(6, 8, 2, 2)
-    label, soft = build_terms("task", cfg.stages.task.terms, *shapes, seed=1)
+    label, soft = build_terms("task", cfg.stages.task.terms, shapes[0], shapes[1:], seed=1)
     assert [soft.weight_at(Progress(step, 5, 5)) for step in range(5)] == [0.0, 0.0, 1.0, 1.0, 1.0]
     assert soft.schedules["temperature"](0.5) == 3.0
     assert label.weight_at(Progress(0, 5, 5)) == 1.0 and label.schedules == {}

@@ -93,7 +93,10 @@ def terms_of(option: Option, models: dict[str, Model], name: str, options: dict[
     shapes = models["student"].shape, models["teacher"].shape
     chosen = {"knowledge": {**option("knowledge", name), **options}, "objective": option("objective", how)}
     completed = {**complete_term("stages.task.terms.transfer", chosen, False), "weight": 1.0}
-    return [build_terms("task", {"transfer": completed}, *shapes, seed=1, fused=fused)[0] for fused in (True, False)]
+    return [
+        build_terms("task", {"transfer": completed}, shapes[0], shapes[1:], seed=1, fused=fused)[0]
+        for fused in (True, False)
+    ]
 
 
 def taught(term: Term, models: dict[str, Model], lengths: tuple[int, ...], progress: Progress = START) -> list[Tensor]:

@@ -87,7 +87,7 @@ def term_of(option: Option, reading: Reading, student: Shape, teacher: Shape, ho
     if how is not None:
         chosen["objective"] = option("objective", how)
     completed = {**complete_term("stages.task.terms.transfer", chosen, False), "weight": 1.0}
-    return build_terms("task", {"transfer": completed}, student, teacher, seed=1)[0]
+    return build_terms("task", {"transfer": completed}, student, [teacher], seed=1)[0]
 
 
 def layers(knowledge: Knowledge, depth: int) -> list[int]:

@@ -39,7 +39,7 @@ def test_what_is_kept_teaches_as_what_is_live(
     student, teacher = (copy.deepcopy(models[role]).float() for role in ("student", "teacher"))
     written = OmegaConf.to_container(cell(knowledge=knowledge).stages.task.terms)
     assert isinstance(written, dict)
-    terms = build_terms("task", written, student.shape, teacher.shape, seed=1)
+    terms = build_terms("task", written, student.shape, [teacher.shape], seed=1)
     taps = teacher_taps(terms)
     declared = (parts_of("", term, student.shape, teacher.shape).teacher_taps for term in written.values())
     assert taps == Taps.of(stream for part in declared for stream in part)

@@ -103,12 +103,12 @@ def stub_plan(cfg: DictConfig, store: Any) -> Any:
     signature = f"{name}-1" if name == "label" else f"{name}-{cfg.seed}"
     finished = (store.root / signature).is_dir()
     steps = [SimpleNamespace(kind="teacher", signature="t", label="minilm on reviews", done=finished)]
-    return SimpleNamespace(signature=signature, steps=steps, finished=finished)
+    return SimpleNamespace(signature=signature, everything=lambda: steps, finished=finished)
 
 
-def stub_readings(cfg: DictConfig, plan: Any) -> dict[str, Any]:
+def stub_demands(cfg: DictConfig, plan: Any) -> list[Any]:
     """Nothing is read of a teacher."""
-    return {}
+    return []
 
 
 def stub_complete(cfg: DictConfig) -> DictConfig:
@@ -121,7 +121,7 @@ def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App
     monkeypatch.setattr("kdbench.config.complete", stub_complete)
     monkeypatch.setattr("kdbench.config.unused_axes", lambda cfg, overrides: (cfg.get("extra") or {}).get("unused"))
     monkeypatch.setattr("kdbench.plan.plan_run", stub_plan)
-    monkeypatch.setattr("kdbench.teacher_outputs.reading.readings", stub_readings)
+    monkeypatch.setattr("kdbench.teacher_outputs.reading.demands", stub_demands)
     monkeypatch.chdir(tmp_path)
     version.setbase("1.3")
     made = Application(tmp_path, tmp_path / "store", make_task())

@@ -16,7 +16,7 @@ from kdbench.error import KdbenchError
 from kdbench.json_file import read_json
 from kdbench.plan import plan_run
 from kdbench.store import Store
-from kdbench.teacher_outputs.reading import describe, readings, sharing
+from kdbench.teacher_outputs.reading import demands, describe, sharing
 
 Overrides = Callable[..., list[str]]
 EVERY = ["method=unified_soft", "knowledge=hidden", "training.epochs=3"]
@@ -66,7 +66,7 @@ def test_other_data_another_teacher_and_another_precision_have_files_of_their_ow
     def streams(*more: str) -> set[str]:
         cfg = kdbench.compose(tiny("knowledge=logits", *more))
         plan = plan_run(cfg, Store(tmp_path / "store"))
-        return {found for reading in readings(cfg, plan).values() for found in reading.signatures().values()}
+        return {found for reading in demands(cfg, plan) for found in reading.signatures().values()}
 
     base = streams()
     for more in ("data.max_length=20", "teacher.seed=9", "teacher.stored_in=f32", "teacher.computed_in=bf16"):
@@ -109,7 +109,7 @@ def test_the_plan_says_what_becomes_of_the_outputs(tiny: Overrides, tmp_path: Pa
 
     def demand(*more: str) -> list:
         cfg = kdbench.compose(tiny("training.epochs=1", *more))
-        return list(readings(cfg, plan_run(cfg, store)).values())
+        return demands(cfg, plan_run(cfg, store))
 
     runs = [demand(), demand("seed=2"), demand("knowledge=hidden"), demand("method=label")]
     assert sharing(runs) == [2, 2, 1, 1]
