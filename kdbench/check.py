@@ -237,6 +237,6 @@ def _terms(cfg: DictConfig, stage: str, student: Shape, teachers: Mapping[str, S
             )
         compared[what] = name
     if any(taps != Taps() for taps in read) and teachers.keys() != {OWN}:
-        more = [combiner_class(cfg).taps(place, shape) for place, shape in enumerate(teachers.values())]
+        more = [combiner_class(cfg, stage).taps(place, shape) for place, shape in enumerate(teachers.values())]
         read = [taps | own for taps, own in zip(read, more, strict=True)]
     return tuple(read)

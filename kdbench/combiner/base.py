@@ -94,7 +94,9 @@ class Combiner:
 
     def probabilities(self, lesson: Lesson) -> Tensor:
         """Those of the distribution at this step, (n,), where the batch is."""
-        return lesson.student.mask.new_tensor(self.draws.probabilities(lesson.moment.progress), dtype=torch.float32)
+        logits = lesson.student.logits
+        dtype = torch.float32 if logits is None else logits.dtype
+        return lesson.student.mask.new_tensor(self.draws.probabilities(lesson.moment.progress), dtype=dtype)
 
 
 def gold_loss(outputs: ModelOutputs) -> Tensor:
