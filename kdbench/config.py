@@ -21,7 +21,7 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from kdbench.compat import released
 from kdbench.error import ImpossibleError, KdbenchError
-from kdbench.team import complete_team
+from kdbench.team import GROUPS, complete_team
 from kdbench.value import choice, number
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,8 @@ def complete(cfg: DictConfig, depth: int = 0) -> DictConfig:
         raise KdbenchError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error
     assert isinstance(plain, dict)
     plain["axes"] = axes
+    for group in GROUPS:  # a group without a choice leaves no key behind
+        plain.setdefault(group, None)
     regression = plain["data"]["kind"] == "regression"
     for name, stage in plain["stages"].items():
         stage["terms"] = {

@@ -28,6 +28,7 @@ from kdbench.store import Store
 
 Overrides = Callable[..., list[str]]
 COMMAND = Path(sys.executable).with_name("kdbench")
+TEAM = ["+team.large.teacher=[]", "+team.other.teacher=[teacher.seed=7]"]
 STEPS = 96  # 12 epochs of 8 batches
 
 
@@ -134,6 +135,8 @@ def interrupted(overrides: list[str], step: int, monkeypatch: pytest.MonkeyPatch
         (13, ["training.evaluations_per_epoch=2", "training.keep=last", "optimizer=sgd"]),
         (22, ["training.patience=2", "optimizer.lr=3e-3"]),
         (11, ["precision=bf16"]),
+        (9, [*TEAM, "sampling=uniform"]),
+        (11, [*TEAM, "combiner=policy", "training.accumulate=2"]),
     ],
 )
 def test_a_training_can_be_interrupted_anywhere(

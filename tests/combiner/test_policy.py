@@ -28,12 +28,7 @@ def lesson(step: int, student_error: float = 0.5) -> Lesson:
     mask = torch.ones(ROWS, 3, dtype=torch.bool)
     signs = torch.nn.functional.one_hot(labels, 2).float()
     tokens = torch.randn(ROWS, WIDTH, generator=generator)
-    said = {
-        place: ModelOutputs(
-            mask, logits=4.0 * signs, labels=labels, cls={2: torch.randn(ROWS, WIDTH, generator=generator)}
-        )
-        for place in range(2)
-    }
+    said = {place: ModelOutputs(mask, logits=4.0 * signs, labels=labels, cls={2: tokens}) for place in range(2)}
     logit = float(np.log(np.expm1(student_error)))  # -log sigmoid(-x) = error
     student = ModelOutputs(mask, logits=signs * -logit, labels=labels)
     return Lesson(student, said, Moment(Progress(step, 1000, 10), 0, np.arange(ROWS)))
