@@ -1,4 +1,4 @@
-"""Runs that a team teaches: who is made, who runs, what is shared, and that one teacher alone is ordinary distillation."""
+"""Runs that a team teaches: who is made, who runs, what is shared, and that a team of one is ordinary distillation."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ def test_another_tokenizer_is_refused(tiny: Overrides, tmp_path: Path, tiny_teac
     for file in other.glob("*okenizer*.json"):
         file.write_text(file.read_text(encoding="utf-8").replace("[UNK]", "[ODD]"), encoding="utf-8")
     cfg = kdbench.compose(tiny(*KD, f"+team.a.teacher=[teacher.model={other}]", "sampling=uniform"))
-    with pytest.raises(ImpossibleError, match="team.a: its tokenizer .* is not that of the run's teacher"):
+    with pytest.raises(ImpossibleError, match=r"team\.a: its tokenizer .* is not that of the run's teacher"):
         plan_run(cfg, Store(tmp_path / "store"))
 
 

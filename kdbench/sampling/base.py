@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Sampling(ABC):
         schedule: `uniform_share` as a function of the progress in [0, 1], in place of the number.
     """
 
-    scores: ClassVar[Scores] = "none"
+    scores: Scores = "none"
     """What the probabilities are made of besides options: nothing, the teachers' own scores on the validation rows, or
     those of a student that each of them has taught alone."""
 
@@ -70,7 +71,7 @@ class Sampling(ABC):
 
         Args:
             names: of those that can be drawn.
-            scores: theirs, higher is better, where `scores` of the class asks for them.
+            scores: theirs, higher is better, where the sampling's `scores` asks for them.
 
         Raises:
             KdbenchError: scores or options that make no distribution.
@@ -133,3 +134,10 @@ def normalised(weights: Any) -> np.ndarray:
     """Weights of 0 or more, not all 0, as probabilities in float64."""
     found = np.asarray(weights, dtype=np.float64)
     return np.asarray(found / found.sum())
+
+
+def refuse_no_score(names: Sequence[str], scores: Sequence[float]) -> None:
+    """Refuse a member without a score, as of a task without labelled validation rows."""
+    for name, score in zip(names, scores, strict=True):
+        if not math.isfinite(score):
+            raise KdbenchError(f"sampling: the team's member {name} has no score to be ranked by: look at its record")

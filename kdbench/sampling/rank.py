@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from scipy.stats import rankdata
 
 from kdbench.error import KdbenchError
-from kdbench.sampling.base import Granularity, Sampling, Schedule, Scores, normalised
+from kdbench.sampling.base import Granularity, Sampling, Schedule, Scores, normalised, refuse_no_score
 from kdbench.value import choice, positive, whole
 
 VERSION = 1
@@ -62,9 +62,7 @@ class Rank(Sampling):
     def distribution(self, names: Sequence[str], scores: Sequence[float] | None) -> np.ndarray:
         assert scores is not None  # the class asks for them
         found = np.asarray(scores, dtype=np.float64)
-        if not np.isfinite(found).all():
-            worst = names[int(np.flatnonzero(~np.isfinite(found))[0])]
-            raise KdbenchError(f"sampling: the team's member {worst} has no score to be ranked by: look at its record")
+        refuse_no_score(names, scores)
         ranks = rankdata(found, method=TIES[self.ties])
         if self.scheme == "score":
             if (found < 0.0).any() or not found.any():
@@ -83,7 +81,7 @@ class Rank(Sampling):
 class TeacherRank(Rank):
     """By the teachers' scores on the validation rows."""
 
-    scores: ClassVar[Scores] = "teacher"
+    scores: Scores = "teacher"
 
 
 class StudentRank(Rank):
@@ -96,7 +94,7 @@ class StudentRank(Rank):
         scheme, theta, q, ties, granularity, uniform_share, schedule: see `Rank`.
     """
 
-    scores: ClassVar[Scores] = "student"
+    scores: Scores = "student"
 
     def __init__(
         self,

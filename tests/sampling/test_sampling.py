@@ -11,6 +11,7 @@ from scipy.stats import chisquare
 from kdbench.error import KdbenchError
 from kdbench.progress import START, Progress
 from kdbench.sampling.base import Draws, Moment, Sampling
+from kdbench.sampling.best import Best
 from kdbench.sampling.explicit import Explicit
 from kdbench.sampling.rank import SCHEMES, StudentRank, TeacherRank
 from kdbench.sampling.single import Single
@@ -60,6 +61,12 @@ def test_equal_scores_are_equally_likely(scheme: str) -> None:
     np.testing.assert_allclose(found, 0.2, atol=1e-15)
     ordered = StudentRank(scheme="linear", ties="order").distribution(NAMES, [0.7] * 5)
     np.testing.assert_allclose(ordered, np.arange(1, 6) / 15)
+
+
+def test_the_best_one_teaches_alone() -> None:
+    assert Best().scores == "student" and Best("teacher").scores == "teacher"
+    assert Best().distribution(NAMES, SCORES).tolist() == [0, 1, 0, 0, 0]
+    assert Best().distribution(("a", "b"), (0.7, 0.7)).tolist() == [1, 0]
 
 
 def test_ties_share_the_mean_of_their_ranks() -> None:

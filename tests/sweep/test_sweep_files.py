@@ -28,6 +28,9 @@ CELLS: dict[str, int | dict[str, int]] = {
     "batching": 30,
     "demo": 6,
     "glue_small": 36,
+    "skdbert/composition": {"smoke": 28, "cpu": 70, "gpu": 280},
+    "skdbert/rivals": {"smoke": 36, "cpu": 90, "gpu": 360},
+    "skdbert/samplers": {"smoke": 24, "cpu": 60, "gpu": 240},
     "unified/guideline": {"smoke": 28, "cpu": 42, "gpu": 280},
     "unified/initialization": {"smoke": 64, "cpu": 96, "gpu": 640},
     "unified/knowledge": {"smoke": 16, "cpu": 78, "gpu": 760},
@@ -45,13 +48,13 @@ WITHOUT = [name for name in CELLS if name not in WITH_BUDGET]
 def stub_plan(cfg: DictConfig, store: Any) -> Any:
     """A plan with the run's signature alone: neither data nor teacher is looked at."""
     content: Any = OmegaConf.to_container(cfg)
-    return SimpleNamespace(signature=signature("run", {**content, "axes": {}}), steps=[], finished=False)
+    return SimpleNamespace(signature=signature("run", {**content, "axes": {}}), everything=tuple, finished=False)
 
 
 @pytest.fixture
 def hydra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hydra]:
     monkeypatch.setattr("kdbench.plan.plan_run", stub_plan)
-    monkeypatch.setattr("kdbench.teacher_outputs.reading.readings", lambda cfg, plan: {})
+    monkeypatch.setattr("kdbench.teacher_outputs.reading.demands", lambda cfg, plan: [])
     monkeypatch.setenv("KDBENCH_STORE", str(tmp_path / "store"))
     version.setbase("1.3")
     path = create_config_search_path(str(CONF_DIR))
