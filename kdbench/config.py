@@ -21,7 +21,7 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from kdbench.compat import released
 from kdbench.error import ImpossibleError, KdbenchError
-from kdbench.team import GROUPS, complete_team
+from kdbench.team import complete_team
 from kdbench.value import choice, number
 
 log = logging.getLogger(__name__)
@@ -83,8 +83,6 @@ def complete(cfg: DictConfig, depth: int = 0) -> DictConfig:
         raise KdbenchError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error
     assert isinstance(plain, dict)
     plain["axes"] = axes
-    for group in GROUPS:  # a group without a choice leaves no key behind
-        plain.setdefault(group, None)
     regression = plain["data"]["kind"] == "regression"
     for name, stage in plain["stages"].items():
         stage["terms"] = {
@@ -134,7 +132,7 @@ def _axes(cfg: DictConfig, hydra: DictConfig) -> dict[str, str]:
     axes = {
         axis: str(choices[axis])
         for axis in AXES
-        if choices.get(axis) not in (None, "null") and (axis not in STUDY_AXES or axis in read)
+        if choices.get(axis) not in (None, "null", "none") and (axis not in STUDY_AXES or axis in read)
     }
     for override in hydra.overrides.task:
         key, _, value = override.lstrip("+~").partition("=")

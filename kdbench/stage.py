@@ -74,7 +74,8 @@ def build_module(
     student = build_student(cfg, context.task, context.tokenizer)
     found = readings(cfg, context.plan).get(name, ())
     shapes = [teacher.shape for teacher in context.plan.teachers] if found else [context.plan.checked.teacher]
-    terms = build_terms(name, stage["terms"], student.shape, shapes, cfg.seed, cfg.fused)
+    team = bool(found) and cfg.team is not None
+    terms = build_terms(name, stage["terms"], student.shape, shapes, cfg.seed, cfg.fused, team)
     if previous is None:
         begins_with = load_teacher(context.teacher_path) if initialization.needs_teacher else None
         initialization.initialize(student, begins_with, context.store)
@@ -96,7 +97,7 @@ def build_module(
         training,
         steps,
         training.steps_per_epoch(len(rows)),
-        build_combiner(context, name, shapes) if found and cfg.team is not None else None,
+        build_combiner(context, name, shapes) if team else None,
     )
     stream = BatchStream(rows, training, cfg.seed, context.tokenizer.pad_token_id)
     return module, replace(stream, variant=_variant(context, rows))

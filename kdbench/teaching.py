@@ -82,7 +82,7 @@ def _says_how(cfg: DictConfig, stage: str) -> None:
         )
     if cfg.sampling is not None and not found.sampled:
         raise ImpossibleError(
-            f"combiner={found.__name__} has no use for a distribution over the team: leave it out with sampling=null"
+            f"combiner={found.__name__} has no use for a distribution over the team: leave it out with sampling=none"
         )
 
 

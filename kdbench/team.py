@@ -1,8 +1,8 @@
 """A team of teachers in the configuration: each member is a configuration of its own, composed from a few overrides.
 
     team:
-      large: {teacher: [teacher=bert_base]}                        # the fine-tuned teacher of that configuration
-      small: {student: [student/size=l4_h384, method=kd]}          # its finished student: an assistant
+      large: {teacher: {teacher: bert_base}}                        # the fine-tuned teacher of that configuration
+      small: {student: {student/size: l4_h384, method: kd}}         # its finished student: an assistant
 
 A member takes over what the run says of data, devices and teachers; the rest are the defaults, gold labels alone and
 seed 0, so that every run of a sweep has the same team.
@@ -18,9 +18,13 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from kdbench.error import KdbenchError
+from kdbench.grid import as_text, quoted
 
 Role = Literal["teacher", "student"]
 ROLES = ("teacher", "student")
+COMPLETE = {"role", "config"}
+"""The keys of a member whose overrides have become a configuration."""
+
 DEEPEST = 8
 """How many teams may stand behind each other: a member that names its own team never ends."""
 
@@ -42,8 +46,7 @@ def members(cfg: DictConfig) -> tuple[Member, ...]:
     """The members of a complete configuration's team, in its order; none where the one teacher teaches."""
     found = []
     for name, node in (cfg.team or {}).items():
-        ((role, member),) = node.items()
-        found.append(Member(str(name), role, member))
+        found.append(Member(str(name), node.role, node.config))
     return tuple(found)
 
 
@@ -64,7 +67,7 @@ def complete_team(
     if team is None:
         return None
     if not team:
-        raise KdbenchError("team has no members: give it at least one, or leave it out with team=null")
+        raise KdbenchError("team has no members: give it at least one, or leave it out with team=none")
     if depth > DEEPEST:
         raise KdbenchError(
             f"team: more than {DEEPEST} teams stand behind each other, as if a member named its own team: end the "
@@ -72,34 +75,28 @@ def complete_team(
         )
     found = {}
     for name, node in team.items():
-        role, described = _member(str(name), node)
-        if not isinstance(described, Mapping):
-            described = _composed(str(name), role, described, hydra, complete)
-        found[str(name)] = {role: described}
+        if not isinstance(node, Mapping) or set(node) != COMPLETE:
+            role, overrides = _member(str(name), node)
+            node = {"role": role, "config": _composed(str(name), overrides, hydra, complete)}
+        found[str(name)] = node
     return found
 
 
-def _member(name: str, node: Any) -> tuple[Role, Any]:
-    """The role, and the overrides or the complete configuration."""
+def _member(name: str, node: Any) -> tuple[Role, Mapping[str, Any]]:
+    """The role and the overrides of a member as it is written."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise KdbenchError(f"team.{name}: a member's name has letters, digits, _ and - alone: choose another")
-    if isinstance(node, Mapping) and len(node) == 1 and (role := next(iter(node))) in ROLES:
-        described = node[role]
-        texts = isinstance(described, Sequence) and all(isinstance(each, str) for each in described)
-        if isinstance(described, Mapping) or (texts and not isinstance(described, str)):
-            return role, described
+    role, overrides = next(iter(node.items())) if isinstance(node, Mapping) and len(node) == 1 else (None, None)
+    if role in ROLES and isinstance(overrides, Mapping):
+        return role, overrides
     raise KdbenchError(
-        f"team.{name}={node} is no member: write {{teacher: [...]}} or {{student: [...]}} with a list of overrides, "
-        "such as {student: [student/size=l3_h384, method=kd]}"
+        f"team.{name}={node} is no member: write {{teacher: {{...}}}} or {{student: {{...}}}} with overrides, such as "
+        "{student: {student/size: l3_h384, method: kd}}"
     )
 
 
 def _composed(
-    name: str,
-    role: Role,
-    overrides: Sequence[str],
-    hydra: DictConfig | None,
-    complete: Callable[[DictConfig], DictConfig],
+    name: str, overrides: Mapping[str, Any], hydra: DictConfig | None, complete: Callable[[DictConfig], DictConfig]
 ) -> dict[str, Any]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
@@ -108,7 +105,8 @@ def _composed(
 
     if hydra is None or not GlobalHydra.instance().is_initialized():
         raise KdbenchError(f"team.{name} must be composed by Hydra: use kdbench.compose, or the command line")
-    words = [*_inherited(hydra), *(f"{group}=null" for group in GROUPS), "method=label", "seed=0", *overrides]
+    own = [f"{key}={_written(value)}" for key, value in overrides.items()]
+    words = [*_inherited(hydra), *(f"{group}=none" for group in GROUPS), "method=label", "seed=0", *own]
     last = {_key(word): word for word in words}  # of the same key the later one counts
     try:
         loader = GlobalHydra.instance().config_loader()
@@ -123,6 +121,15 @@ def _composed(
     plain = OmegaConf.to_container(completed, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _written(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_written(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(_written, value)) + "]"
+    return as_text(value) if not isinstance(value, str) else quoted(value)
 
 
 def _inherited(hydra: DictConfig) -> list[str]:

@@ -86,7 +86,13 @@ def mixes_samples(term: Mapping[str, Any]) -> bool:
 
 
 def build_terms(
-    stage: str, terms: Mapping[str, Any], student: Shape, teachers: Sequence[Shape], seed: int, fused: bool = True
+    stage: str,
+    terms: Mapping[str, Any],
+    student: Shape,
+    teachers: Sequence[Shape],
+    seed: int,
+    fused: bool = True,
+    team: bool = False,
 ) -> list[Term | TeamTerm]:
     """The terms of a stage; projections and drawn matchings have generators of their own.
 
@@ -94,9 +100,10 @@ def build_terms(
         stage: its key.
         terms: its node, completed.
         student: shape.
-        teachers: the shapes of those who teach; a term has a form for each of several.
+        teachers: the shapes of those who teach; without a team, one.
         seed: of the run.
         fused: see `Term`.
+        team: whether they are a team, which makes a `TeamTerm` of every term that learns from more than labels.
     """
     made: list[Term | TeamTerm] = []
     for name, term in terms.items():
@@ -106,7 +113,7 @@ def build_terms(
             _build(purpose, term, student, teacher, seed, fused)
             for purpose, teacher in zip(purposes, teachers, strict=True)
         ]
-        made.append(forms[0] if len(forms) == 1 or forms[0].knowledge.from_labels else TeamTerm(forms))
+        made.append(TeamTerm(forms) if team and not forms[0].knowledge.from_labels else forms[0])
     return made
 
 

@@ -28,7 +28,7 @@ from kdbench.store import Store
 
 Overrides = Callable[..., list[str]]
 COMMAND = Path(sys.executable).with_name("kdbench")
-TEAM = ["+team.large.teacher=[]", "+team.other.teacher=[teacher.seed=7]"]
+TEAM = ["+team.large.teacher={}", "+team.other.teacher={teacher.seed: 7}"]
 STEPS = 96  # 12 epochs of 8 batches
 
 

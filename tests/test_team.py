@@ -23,9 +23,13 @@ from kdbench.store import Store
 from kdbench.teacher_outputs.reading import demands, describe
 
 Overrides = Callable[..., list[str]]
-TEACHER = "+team.large.teacher=[]"
-SECOND = "+team.second.teacher=[teacher.seed=7,teacher.training.epochs=0.5]"
-SMALL = "+team.small.student=[student.layers=1,initialization=random]"
+TEACHER = "+team.large.teacher={}"
+SECOND = "+team.second.teacher={teacher.seed: 7, teacher.training.epochs: 0.5}"
+SIZE = "student.width: 32, student.heads: 4, student.intermediate: 64, student.max_positions: 64"
+WRONG_TASK = f"+team.small.student={{student.layers: 1, {SIZE}, data: reviews, data.max_length: 48}}"
+NARROW = "+team.a.student={student/size: l2_h64, student.heads: 4, student.max_positions: 64, initialization: random}"
+SMALL = f"+team.small.student={{student.layers: 1, {SIZE}, initialization: random}}"
+HOP = f"student.layers: 3, {SIZE}"
 KD = ["method=kd"]
 
 
@@ -59,7 +63,7 @@ def test_one_teacher_alone_is_ordinary_distillation_bit_for_bit(
 
 def test_identical_teachers_teach_as_one(tiny: Overrides, tmp_path: Path) -> None:
     """Whoever is drawn says the same, and two halves of a loss are the loss."""
-    twins = [TEACHER, "+team.twin.teacher=[]"]
+    twins = [TEACHER, "+team.twin.teacher={}"]
     plain = kdbench.run(kdbench.compose(tiny(*KD)))
     drawn = kdbench.run(kdbench.compose(tiny(*KD, *twins, "sampling=uniform")))
     assert same(weights(tmp_path / "store", plain), weights(tmp_path / "store", drawn))
@@ -161,7 +165,7 @@ def test_a_member_counts_by_what_it_is_and_by_its_place(tiny: Overrides, tmp_pat
     base = signature(TEACHER, SMALL, "sampling=uniform")
     assert signature(TEACHER.replace("large", "big"), SMALL, "sampling=uniform") == base
     assert signature(SMALL, TEACHER, "sampling=uniform") != base
-    assert signature(TEACHER, SMALL.replace("=1", "=2"), "sampling=uniform") != base
+    assert signature(TEACHER, SMALL.replace(" 1", " 2"), "sampling=uniform") != base
     assert signature(TEACHER, SMALL, "sampling=uniform", "sampling.granularity=epoch") != base
     assert signature(TEACHER, SMALL, "combiner=mean") != base
     label = ["method=label", TEACHER, SMALL, "sampling=uniform"]
@@ -169,8 +173,8 @@ def test_a_member_counts_by_what_it_is_and_by_its_place(tiny: Overrides, tmp_pat
 
 
 def test_an_assistant_may_have_assistants(tiny: Overrides, tmp_path: Path) -> None:
-    hop = "method=kd,student.layers=3"
-    chain = f"+team.assistant.student=[{hop},+team.upper.student=[{hop}],sampling=uniform]"
+    hop = f"method: kd, {HOP}"
+    chain = f"+team.assistant.student={{{hop}, +team.upper.student: {{{hop}}}, sampling: uniform}}"
     record = kdbench.run(kdbench.compose(tiny(*KD, chain, "sampling=uniform")))
     runs = Store(tmp_path / "store").artefacts("run")
     assert len(runs) == 3
@@ -181,12 +185,12 @@ def test_an_assistant_may_have_assistants(tiny: Overrides, tmp_path: Path) -> No
 
 PRESETS = {
     "skdbert": [TEACHER, SMALL],
-    "mt_bert": [TEACHER, SMALL],
+    "mt_bert": [TEACHER, SECOND],
     "tmkd": [TEACHER, SMALL],
     "uncertainty_kd": [SMALL, TEACHER],
     "rl_kd": [TEACHER, SMALL],
-    "takd": ["team=null", "+team.assistant.student=[method=takd_hop,student.layers=3]"],
-    "dgkd": ["team=null", TEACHER, "+team.assistant.student=[method=takd_hop,student.layers=3]"],
+    "takd": ["team=none", f"+team.assistant.student={{method: takd_hop, {HOP}}}"],
+    "dgkd": ["team=none", TEACHER, f"+team.assistant.student={{method: takd_hop, {HOP}}}"],
 }
 
 
@@ -227,15 +231,15 @@ def test_the_plan_names_members_and_pilots(tiny: Overrides, tmp_path: Path) -> N
 REFUSED = {
     "no members": (["+team={}", "sampling=uniform"], "team has no members: give it at least one"),
     "no word on how": ([TEACHER], "team is set, but not how it teaches: choose sampling=uniform"),
-    "no team": (["sampling=uniform"], "sampling is set, but there is no team: choose one"),
+    "no team": (["sampling=uniform"], "sampling is set, but there is no team to teach: choose"),
     "no team to combine": (["combiner=mean"], "stages.task.combiner is set, but there is no team"),
     "no member": (["+team.a=7", "sampling=uniform"], r"team.a=7 is no member: write \{teacher: "),
-    "two roles": (["+team.a={teacher: [], student: []}", "sampling=uniform"], "team.a=.* is no member"),
-    "a bad name": (["+team={'a b': {teacher: []}}", "sampling=uniform"], "team.a b: a member's name has letters"),
-    "a wrong option": (["+team.a.student=[student/size=l5]", "sampling=uniform"], "team.a: student/size=l5 is no opt"),
-    "a wrong key": (["+team.a.teacher=[teacher.sed=1]", "sampling=uniform"], "team.a: teacher.sed: there is no such"),
+    "two roles": (["+team.a={teacher: {}, student: {}}", "sampling=uniform"], "team.a=.* is no member"),
+    "a bad name": (["+team={a$b: {teacher: {}}}", "sampling=uniform"], r"team.a\$b: a member's name has letters"),
+    "a wrong option": (["+team.a.student={student/size: l5}", "sampling=uniform"], "team.a: student/size=l5 is no opt"),
+    "a wrong key": (["+team.a.teacher={teacher.sed: 1}", "sampling=uniform"], "team.a: teacher.sed=1: there is no"),
     "its own team": (
-        ["+team.a.student=[team=minilm_layers,sampling=single]", "sampling=uniform"],
+        ["+team.a.student={team: minilm_layers, sampling: single, method: kd}", "sampling=uniform"],
         "team.a: sampling.member has no value",
     ),
     "probabilities": ([TEACHER, "sampling=explicit", "sampling.probabilities={large: 0.5}"], "sum to 0.5, not to 1"),
@@ -245,11 +249,11 @@ REFUSED = {
         ["method=unified", "knowledge=hidden", TEACHER, "combiner=mean_logits"],
         "transfer compares more than the teachers' answers.*choose combiner=mean, or",
     ),
-    "another task": ([f"{SMALL[:-1]},data=reviews]", "sampling=uniform"], "team.small: it learns reviews with the lab"),
+    "another task": ([WRONG_TASK, "sampling=uniform"], "it learns reviews with the lab"),
     "unequal widths": (
-        ["method=unified", "knowledge=hidden", "+team.a.student=[student.width=16,initialization=random]",
+        ["method=unified", "knowledge=hidden", NARROW,
          "sampling=uniform"],
-        "team.a: stages.task.terms.transfer.*projection=to_teacher",
+        "team.a: knowledge=hidden with .* needs equal widths.*projection=to_teacher",
     ),
     "large before small": (["method=uncertainty_kd", TEACHER, SMALL], "from small to large, but this one is large, s"),
 }  # fmt: skip
@@ -269,7 +273,7 @@ def test_another_tokenizer_is_refused(tiny: Overrides, tmp_path: Path, tiny_teac
     shutil.copytree(tiny_teacher, other)
     for file in other.glob("*okenizer*.json"):
         file.write_text(file.read_text(encoding="utf-8").replace("[UNK]", "[ODD]"), encoding="utf-8")
-    cfg = kdbench.compose(tiny(*KD, f"+team.a.teacher=[teacher.model={other}]", "sampling=uniform"))
+    cfg = kdbench.compose(tiny(*KD, f"+team.a.teacher={{teacher.model: {other}}}", "sampling=uniform"))
     with pytest.raises(ImpossibleError, match=r"team\.a: its tokenizer .* is not that of the run's teacher"):
         plan_run(cfg, Store(tmp_path / "store"))
 
@@ -277,7 +281,7 @@ def test_another_tokenizer_is_refused(tiny: Overrides, tmp_path: Path, tiny_teac
 def test_a_team_without_an_end_is_refused(tiny: Overrides, tmp_path: Path) -> None:
     (tmp_path / "conf" / "team").mkdir(parents=True)
     (tmp_path / "conf" / "team" / "loop.yaml").write_text(
-        "a: {student: [method=kd, team=loop, sampling=uniform]}\n", encoding="utf-8"
+        "a: {student: {method: kd, team: loop, sampling: uniform}}\n", encoding="utf-8"
     )
     search = f"hydra.searchpath=[file://{tmp_path / 'conf'}]"
     with pytest.raises(KdbenchError, match="more than 8 teams stand behind each other"):
