@@ -59,7 +59,7 @@ def composed(outside: Path, *overrides: str) -> Any:
 def test_every_kind_of_option_has_an_example(outside: Path) -> None:
     found = {path.parent.relative_to(outside).as_posix() for path in outside.rglob("*.yaml")}
     groups = ["knowledge", "matching", "projection", "objective", "initialization", "student", "student/size", "data"]
-    groups += ["augmentation", "schedule", "teacher", "method", "optimizer", "lr_schedule", "logger"]
+    groups += ["augmentation", "schedule", "teacher", "team", "sampling", "combiner", "method", "optimizer", "lr_schedule", "logger"]
     assert found == {*(f"conf/{group}" for group in groups), "sweeps"}
 
 
@@ -106,6 +106,24 @@ def test_the_method_is_a_preset_that_the_command_line_can_change(outside: Path) 
     assert list(cfg.stages.task.terms) == ["label", "top"]
     assert cfg.stages.task.terms.top.weight == 0.5
     assert cfg.stages.task.terms.top.objective._target_ == "kdbench.objective.mse.mse"
+
+
+@pytest.mark.parametrize("how", ["sampling=newest", "combiner=loudest"])
+def test_the_team_teaches_as_the_examples_say(outside: Path, tmp_path: Path, tiny: Overrides, how: str) -> None:
+    """The team's own member is as wide as MiniLM, so that a tiny one stands in its place."""
+    cfg = composed(outside, "team=two_halves", "sampling=newest")
+    assert list(cfg.team) == ["half", "whole"] and cfg.sampling.factor == 2.0
+    size = "student.layers: 1, student.width: 32, student.heads: 4, student.intermediate: 64"
+    half = f"+team.half.student={{{size}, student.max_positions: 64, initialization: random}}"
+    console(
+        outside,
+        tmp_path,
+        *("--config-dir", str(outside / "conf"), *tiny("method=kd", "training.max_steps=2", how)),
+        *(half, "+team.whole.teacher={}", "hydra.run.dir=job"),
+    )
+    job = json.loads((tmp_path / "job" / "run.json").read_text(encoding="utf-8"))
+    record = json.loads((Path(job["store"]) / "run" / job["signature"] / "record.json").read_text(encoding="utf-8"))
+    assert list(record["team"]) == ["half", "whole"] and record["axes"][how.split("=")[0]] == how.split("=")[1]
 
 
 def test_the_teacher_composes(outside: Path) -> None:
