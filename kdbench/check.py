@@ -144,6 +144,7 @@ def _values(cfg: DictConfig) -> None:
     choice("teacher.stored_in", cfg.teacher.stored_in, ("f16", "f32"))
     positive("teacher.max_bytes", cfg.teacher.max_bytes)
     whole("teacher.shared_by", cfg.teacher.shared_by)
+    whole("teacher.resident", cfg.teacher.resident, null="all of a team")
     choice("device.accelerator", cfg.device.accelerator, ("auto", "cpu", "gpu"))
     for part in ("", "teacher."):
         positive(f"{part}optimizer.lr", OmegaConf.select(cfg, f"{part}optimizer.lr"))

@@ -32,7 +32,10 @@ CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf
 STUDY_AXES = ("knowledge", "matching", "projection", "objective")
 """The groups that a method reads through interpolation, where it leaves the choice to the command line."""
 
-WITHOUT_EFFECT = {"seed", "plan", "sweep", "budget", "teacher.outputs", "teacher.max_bytes", "teacher.shared_by"}
+WITHOUT_EFFECT = {
+    *("seed", "plan", "sweep", "budget"),
+    *("teacher.outputs", "teacher.max_bytes", "teacher.shared_by", "teacher.resident"),
+}
 """Keys that distinguish no runs from each other; the seed has its own axis."""
 AXES = (
     *("data", "method", *STUDY_AXES, "student", "student/size", "initialization"),
@@ -86,7 +89,7 @@ def complete(cfg: DictConfig, depth: int = 0) -> DictConfig:
     regression = plain["data"]["kind"] == "regression"
     for name, stage in plain["stages"].items():
         stage["terms"] = {
-            key: released(f"stages.{name}.terms.{key}", term, plain["compat"])
+            key: released(f"stages.{name}.terms.{key}", term, plain["compat"], regression)
             for key, term in _complete_terms(name, stage["terms"], regression).items()
         }
         stage["training"] = {**plain["training"], **(stage.get("training") or {})}

@@ -68,7 +68,7 @@ def profile(context: Context, stage: str, steps: int = 20) -> Profile:
     """
     live: list[TeacherOutputs] = []
 
-    def source(context: Context, reading: Reading, load: Callable[[], Model]) -> TeacherOutputs:
+    def source(context: Context, reading: Reading, load: Callable[[], Model], _: object = None) -> TeacherOutputs:
         settings = context.cfg.teacher
         live.append(TeacherOutputs(reading.taps, load(), (), settings.stored_in, settings.computed_in))
         return live[-1]

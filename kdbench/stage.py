@@ -33,6 +33,7 @@ from kdbench.store import write_json
 from kdbench.teacher import load_teacher, seed_everything, teacher_record
 from kdbench.teacher_outputs.obtain import obtain
 from kdbench.teacher_outputs.reading import Reading, readings
+from kdbench.teacher_outputs.resident import Residents
 from kdbench.teacher_outputs.source import TeacherOutputs
 from kdbench.teaching import combiner_of, sampling_of
 from kdbench.terms import build_terms
@@ -40,7 +41,7 @@ from kdbench.terms import build_terms
 log = logging.getLogger(__name__)
 
 WEIGHTS = "student.safetensors"
-Source = Callable[[Context, Reading, Callable[[], Model]], TeacherOutputs]
+Source = Callable[[Context, Reading, Callable[[], Model], Residents | None], TeacherOutputs]
 
 
 def build_student(cfg: DictConfig, task: Task, tokenizer: Any) -> Model:
@@ -87,10 +88,11 @@ def build_module(
     rows = context.splits["train"]
     steps = training.steps(len(rows))
     log.info("stage %s: %d rows, %d steps, terms %s", name, len(rows), steps, ", ".join(term.name for term in terms))
+    residents = Residents(cfg.teacher.resident) if team and cfg.teacher.resident is not None else None
     teaching = list(zip(context.plan.teachers, found, strict=True)) if found else []
     module = StudentModule(
         student,
-        [source(context, reading, partial(load_model, context, teacher)) for teacher, reading in teaching],
+        [source(context, reading, partial(load_model, context, teacher), residents) for teacher, reading in teaching],
         terms,
         instantiate(cfg.optimizer),
         instantiate(cfg.lr_schedule),

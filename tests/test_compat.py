@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from kdbench.config import compose
 from kdbench.error import ImpossibleError
 from kdbench.outputs import ModelOutputs
 from kdbench.shape import Shape
+from kdbench.term import Term
 from kdbench.terms import build_terms
 
 STUDENT, TEACHER = Shape(2, 8, 2, 3), Shape(4, 8, 2, 3)
@@ -109,3 +111,27 @@ def test_query_relations_are_refused_instead_of_giving_nan(tiny: Callable[..., l
 def test_without_compat_nothing_changes() -> None:
     plain = ["data=generated", "method=unified_soft", "knowledge=hidden"]
     assert compose(plain).stages == compose([*plain, "compat=none"]).stages
+
+
+def tinybert(*overrides: str, classes: int = 3) -> list[Term]:
+    labels = "data.kind=regression" if classes == 1 else "data.labels=[a,b,c]"
+    cfg = compose(["data=generated", labels, "method=skdbert", "sampling=none", "compat=tinybert", *overrides])
+    student, teacher = Shape(2, 8, 2, classes), Shape(4, 8, 2, classes)
+    return build_terms("task", cfg.stages.task.terms, student, [teacher], seed=1)  # type: ignore[return-value]
+
+
+def test_tinybert_averages_soft_labels_over_the_classes() -> None:
+    student, teacher = side(STUDENT, 1), side(TEACHER, 2)
+    assert student.logits is not None and teacher.logits is not None
+    expected = -(teacher.logits.softmax(-1) * student.logits.log_softmax(-1)).sum(-1) / 3
+    torch.testing.assert_close(tinybert()[0](student, teacher), expected, atol=1e-12, rtol=0)
+
+
+def test_on_a_regression_tinybert_has_no_teacher_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="kdbench"):
+        (term,) = tinybert("data.labels=[]", "data.metrics=[pearson]", classes=1)
+    assert term.knowledge.from_labels and "on a regression the chosen compat puts" in caplog.text
+    student = ModelOutputs(
+        torch.ones(2, 3, dtype=torch.bool), logits=torch.tensor([[1.0], [2.0]]), labels=torch.tensor([1.0, 0.0])
+    )
+    torch.testing.assert_close(term(student, None), torch.tensor([0.0, 4.0]))

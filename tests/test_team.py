@@ -115,6 +115,27 @@ def test_only_the_drawn_teacher_runs(tiny: Overrides, tmp_path: Path) -> None:
         assert same(source.model.state_dict(), kept)
 
 
+def test_a_team_need_not_be_in_memory_at_once(tiny: Overrides, tmp_path: Path) -> None:
+    overrides = tiny(*KD, TEACHER, SECOND, SMALL, "sampling=uniform", "teacher.outputs=live")
+    whole = kdbench.run(kdbench.compose(overrides))
+    one = kdbench.run(kdbench.compose([*overrides, "teacher.resident=1", f"paths.store={tmp_path / 'one'}"]))
+    assert whole["signature"] == one["signature"] and same(
+        weights(tmp_path / "store", whole), weights(tmp_path / "one", one)
+    )
+    cfg = kdbench.compose([*overrides, "teacher.resident=2"])
+    store = Store(tmp_path / "store")
+    module, stream = build_module(prepare(cfg, plan_run(cfg, store), store), "task")
+    assert module.teachers == []
+    kept = module.sources[0].load.func.__self__  # type: ignore[union-attr]
+    seen = set()
+    for batch in stream:
+        module.losses(batch)
+        module.done += 1
+        seen |= set(kept.kept)
+        assert 1 <= len(kept.kept) <= 2
+    assert len(seen) == 3
+
+
 def test_members_are_made_once_and_shared(tiny: Overrides, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     team = [TEACHER, SECOND, SMALL]

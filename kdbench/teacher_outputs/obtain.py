@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from kdbench.context import Context
@@ -12,26 +13,33 @@ from kdbench.outputs import Stream, Taps
 from kdbench.teacher_outputs.fill import fill
 from kdbench.teacher_outputs.read import CachedOutputs
 from kdbench.teacher_outputs.reading import KIND, SPLIT, Reading
+from kdbench.teacher_outputs.resident import Residents
 from kdbench.teacher_outputs.source import TeacherOutputs
 
 log = logging.getLogger(__name__)
 
 
-def obtain(context: Context, reading: Reading, load: Callable[[], Model]) -> TeacherOutputs:
+def obtain(
+    context: Context, reading: Reading, load: Callable[[], Model], residents: Residents | None = None
+) -> TeacherOutputs:
     """The outputs of a run's teacher over its training rows, from files or live as the settings choose.
 
     Args:
         context: the run in the making.
         reading: of its stage.
         load: gives the teacher, which is loaded only where it has to run.
+        residents: of a team whose live models are not all kept in memory.
     """
     rows = context.splits[SPLIT]
     choice = reading.choose(context.store, rows.lengths)
     log.info("teacher outputs: %s", choice)
     versions = range(reading.versions(len(rows))) if choice.cached else ()
     cached = [_cached(context, reading, choice.cached, load, version) for version in versions]
-    model = load() if choice.live else None
     settings = context.cfg.teacher
+    if residents is not None and choice.live:
+        lazily = partial(residents.get, reading.teacher, load)
+        return TeacherOutputs(reading.taps, None, cached, settings.stored_in, settings.computed_in, lazily)
+    model = load() if choice.live else None
     return TeacherOutputs(reading.taps, model, cached, settings.stored_in, settings.computed_in)
 
 

@@ -59,7 +59,18 @@ def composed(outside: Path, *overrides: str) -> Any:
 def test_every_kind_of_option_has_an_example(outside: Path) -> None:
     found = {path.parent.relative_to(outside).as_posix() for path in outside.rglob("*.yaml")}
     groups = ["knowledge", "matching", "projection", "objective", "initialization", "student", "student/size", "data"]
-    groups += ["augmentation", "schedule", "teacher", "team", "sampling", "combiner", "method", "optimizer", "lr_schedule", "logger"]
+    groups += [
+        "augmentation",
+        "schedule",
+        "teacher",
+        "team",
+        "sampling",
+        "combiner",
+        "method",
+        "optimizer",
+        "lr_schedule",
+        "logger",
+    ]
     assert found == {*(f"conf/{group}" for group in groups), "sweeps"}
 
 
