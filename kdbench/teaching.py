@@ -42,7 +42,8 @@ def combiner_of(cfg: DictConfig, stage: str) -> Any:
 def combiner_class(cfg: DictConfig, stage: str) -> type[Combiner]:
     """How the team's answers become one lesson in a stage, before there are any."""
     made = combiner_of(cfg, stage)
-    found: type[Combiner] = made.func if isinstance(made, partial) else made
+    found: Any = made.func if isinstance(made, partial) else made
+    assert issubclass(found, Combiner)
     return found
 
 
