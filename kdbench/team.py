@@ -10,6 +10,7 @@ seed 0, so that every run of a sweep has the same team.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,6 @@ def _composed(
     name: str, overrides: Mapping[str, Any], hydra: DictConfig | None, complete: Callable[[DictConfig], DictConfig]
 ) -> dict[str, Any]:
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.types import RunMode
 
     from kdbench.composition_error import of_composition, sentence
 
@@ -108,16 +108,29 @@ def _composed(
     own = [f"{key}={_written(value)}" for key, value in overrides.items()]
     words = [*_inherited(hydra), *(f"{group}=none" for group in GROUPS), "method=label", "seed=0", *own]
     last = {_key(word): word for word in words}  # of the same key the later one counts
+    key = (str(hydra.job.config_name), tuple(last.values()), str(hydra.runtime.config_sources))
     try:
-        loader = GlobalHydra.instance().config_loader()
-        cfg = loader.load_configuration(hydra.job.config_name, list(last.values()), RunMode.RUN)
-        completed = complete(cfg)
+        if key not in _COMPOSED:
+            _COMPOSED[key] = _compose(*key[:2], complete)
     except KdbenchError as error:
         raise KdbenchError(f"team.{name}: {error}") from error
     except Exception as error:
         if not of_composition(error):
             raise
         raise KdbenchError(f"team.{name}: {sentence(error)}") from error
+    return copy.deepcopy(_COMPOSED[key])
+
+
+_COMPOSED: dict[tuple[str, tuple[str, ...], str], dict[str, Any]] = {}
+"""Members by primary configuration, overrides and search path: the cells of a sweep mostly have the same."""
+
+
+def _compose(config_name: str, words: tuple[str, ...], complete: Callable[[DictConfig], DictConfig]) -> dict[str, Any]:
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    loader = GlobalHydra.instance().config_loader()
+    completed = complete(loader.load_configuration(config_name, list(words), RunMode.RUN))
     plain = OmegaConf.to_container(completed, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
