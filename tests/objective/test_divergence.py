@@ -113,6 +113,23 @@ def test_cross_entropy_less_entropy_is_the_divergence_and_their_gradients_are_on
 
 
 @BOTH
+def test_at_high_temperature_the_gradient_is_the_difference_of_the_centred_logits(
+    objective: Callable[..., Tensor],
+) -> None:
+    """Hinton et al. 2015, section 2.1, with T^2: (s - t) / C once the means are taken away, up to about 1 / T."""
+    student, teacher = tensors(4, 5)
+    student.requires_grad_()
+    apart = student.detach() - teacher
+    limit = (apart - apart.mean(dim=1, keepdim=True)) / 5
+    errors = []
+    for temperature in (100.0, 1000.0):
+        loss = objective(student, teacher, temperature=temperature, t_squared=True).sum()
+        (gradient,) = torch.autograd.grad(loss, student)
+        errors.append(float((gradient - limit).abs().max()))
+    assert errors[0] < 0.05 and errors[1] / errors[0] == pytest.approx(0.1, rel=0.05)
+
+
+@BOTH
 def test_a_shift_of_a_row_and_an_order_of_classes_change_nothing(objective: Callable[..., Tensor]) -> None:
     student, teacher = tensors(4, 5)
     expected = objective(student, teacher, temperature=2.0)
