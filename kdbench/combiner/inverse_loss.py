@@ -25,13 +25,13 @@ class InverseLoss(Combiner):
 
     Args:
         draws, shapes: see `Combiner`; the distribution is not used.
-        on: `logits` weighs terms of logits alone and sums the others plainly, as the paper does; `all` weighs all.
+        weighs: `logits`, the terms of logits alone, and sums the others plainly, as the paper does; `all`: every term.
     """
 
-    def __init__(self, draws: Draws, shapes: Sequence[Shape], on: Literal["logits", "all"] = "logits") -> None:
-        choice("combiner.on", on, ("logits", "all"))
+    def __init__(self, draws: Draws, shapes: Sequence[Shape], weighs: Literal["logits", "all"] = "logits") -> None:
+        choice("combiner.weighs", weighs, ("logits", "all"))
         super().__init__(draws, shapes)
-        self.on = on
+        self.weighs = weighs
 
     @classmethod
     def taps(cls, member: int, shape: Shape) -> Taps:
@@ -39,4 +39,4 @@ class InverseLoss(Combiner):
 
     def weights(self, lesson: Lesson, kind: str) -> Tensor:
         losses = torch.stack([gold_loss(outputs) for outputs in lesson.said.values()])
-        return 1.0 / (1.0 + losses) if self.on == "all" or kind == "logits" else torch.ones_like(losses)
+        return 1.0 / (1.0 + losses) if self.weighs == "all" or kind == "logits" else torch.ones_like(losses)

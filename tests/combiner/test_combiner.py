@@ -233,7 +233,7 @@ def test_teams_that_cannot_be_combined_are_refused(check: object, complaint: str
     ("make", "complaint"),
     [
         (lambda: StochasticDrop(draws(), SHAPES, 0.0), "combiner.survival=0 would drop every teacher"),
-        (lambda: InverseLoss(draws(), SHAPES, "labels"), "combiner.on=labels is unknown"),  # type: ignore[arg-type]
+        (lambda: InverseLoss(draws(), SHAPES, "labels"), "combiner.weighs=labels is unknown"),  # type: ignore[arg-type]
         (lambda: ByUncertainty(draws(), SHAPES, "firm"), "combiner.mode=firm is unknown"),  # type: ignore[arg-type]
     ],
 )

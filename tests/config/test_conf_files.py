@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -48,6 +50,22 @@ def distinct_share(files: list[Path]) -> float:
         distinct += sum(line not in siblings for line in own)
         total += len(own)
     return distinct / total
+
+
+def keys(node: Any) -> Iterator[Any]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield key
+            yield from keys(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from keys(value)
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_every_key_is_a_string(file: Path) -> None:
+    """YAML reads `on:`, `off:`, `yes:` and `no:` as truth values."""
+    assert all(isinstance(key, str) for key in keys(OmegaConf.to_container(OmegaConf.load(file))))
 
 
 def test_most_lines_stand_in_one_file_only() -> None:

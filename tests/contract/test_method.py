@@ -18,11 +18,19 @@ STSB = "data=glue/stsb"
 OUTPUTS = ("label", "logits")
 BESIDE_LOGITS = ("knowledge=hidden",)
 """A method with a term of logits beside the axes' would compare them twice in a regression."""
+SIZE = "student.width: 32, student.heads: 4, student.intermediate: 64, student.max_positions: 64"
+LARGE, SECOND = "+team.large.teacher={}", "+team.second.teacher={teacher.seed: 7}"
+SMALL = f"+team.small.student={{student.layers: 1, {SIZE}, initialization: random}}"
+ASSISTANT = f"+team.assistant.student={{method: takd_hop, student.layers: 3, {SIZE}}}"
 FITTED = {
     "guideline": ["stages.task.terms.late.matching.offset=1"],
     "minilmv2": [f"stages.layers.terms.{of}.knowledge.heads=4" for of in ("query", "key", "value")],
+    **{name: [SMALL, LARGE] for name in ("skdbert", "wkd", "tmkd", "uncertainty_kd", "rl_kd")},
+    "mt_bert": [LARGE, SECOND],
+    "takd": ["team=none", ASSISTANT],
+    "dgkd": ["team=none", LARGE, ASSISTANT],
 }
-"""What a preset made for a real student needs to fit one of 2 layers and width 32."""
+"""What a preset made for a real student needs to fit one of 2 layers and width 32; of a team, its members too."""
 
 
 @pytest.fixture(scope="module")

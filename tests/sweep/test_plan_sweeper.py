@@ -260,7 +260,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import hydra, conftest
 import kdbench.config, kdbench.plan, kdbench.teacher_outputs.reading
 kdbench.config.complete, kdbench.plan.plan_run = conftest.stub_complete, conftest.stub_plan
-kdbench.teacher_outputs.reading.readings = conftest.stub_readings
+kdbench.teacher_outputs.reading.demands = conftest.stub_demands
 kdbench.config.unused_axes = lambda cfg, overrides: None
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg):
