@@ -17,9 +17,10 @@ from kdbench import metric
 from kdbench.data.split import Split
 from kdbench.data.task import Task
 from kdbench.device import resolve_device
-from kdbench.model import Model
+from kdbench.model import Model, weights_digest
 from kdbench.module.predict import predict
 from kdbench.plan import RunPlan
+from kdbench.shape import Shape
 from kdbench.store import Store
 from kdbench.tokenizer import load_tokenizer
 
@@ -37,6 +38,7 @@ class Context:
     splits: Mapping[str, Split]
     loggers: Sequence[Logger] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    _logits: dict[tuple[str, Shape, str], Any] = field(default_factory=dict, repr=False)
 
     @property
     def task(self) -> Task:
@@ -71,8 +73,15 @@ class Context:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
     def logits(self, model: Model, split: str) -> Any:
-        """A model's logits over a split, (N, C)."""
-        return predict(model, self.splits[split], EVALUATION_BATCH, self.tokenizer.pad_token_id, self.device)
+        """A model's logits over a split, (N, C).
+
+        Computed once for the same weights: the finished model has been evaluated in its training already.
+        """
+        key = (split, model.shape, weights_digest(model))
+        if key not in self._logits:
+            rows, padding_id = self.splits[split], self.tokenizer.pad_token_id
+            self._logits[key] = predict(model, rows, EVALUATION_BATCH, padding_id, self.device)
+        return self._logits[key]
 
     def score(self, logits: Any, split: str) -> dict[str, float]:
         """The task's metrics of these logits, as `split/name`."""
