@@ -27,7 +27,7 @@ lint: setup  ## ruff: style and format
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 
-type: setup  ## mypy on the package
+type: setup  ## mypy on the package and the benchmarks
 	$(RUN) mypy
 
 study: setup  ## the study of docs/glue_small.md (about 90 minutes on two cores; needs ../shared/data)

@@ -89,8 +89,9 @@ def make_teacher(folder: Path) -> None:
     """MiniLM, fine-tuned on the rows as a student of its own size, in a Hugging Face folder."""
     body = ("initialization=pretrained", "initialization.source=embedded", "initialization.model=minilm")
     sizes = ("method=label", "student/size=l6_h384", "teacher.training.max_steps=1", "training.epochs=2")
-    command("kdbench", *data(folder), *body, *sizes, "optimizer.lr=5e-5", f"hydra.run.dir={folder / 'made'}", on=folder)
-    command("kdbench-export", str(folder / "made"), "--out", str(folder / "teacher"), on=folder)
+    run_folder, store = folder / "made", folder / "store_of_the_teacher"
+    command("kdbench", *data(folder), *body, *sizes, "optimizer.lr=5e-5", f"hydra.run.dir={run_folder}", on=store)
+    command("kdbench-export", str(run_folder), "--out", str(folder / "teacher"), on=store)
 
 
 def sweep(effort: Effort, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ Spread = tuple[float, float, float]
 """Median, least and greatest of the rounds."""
 
 
-def in_turns(ways: dict[str, Callable[[], Cost]], rounds: int, warm_up: int = 1) -> dict[str, list[Cost]]:
+def in_turns(ways: Mapping[str, Callable[[], Cost]], rounds: int, warm_up: int = 1) -> dict[str, list[Cost]]:
     """What each way measures in each round, the order of the ways alternating (A B, B A, ...).
 
     Args:

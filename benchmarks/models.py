@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedModel
 
 from kdbench.encoder import Encoder, from_config
 
+Module = TypeVar("Module", bound=torch.nn.Module)
 Size = tuple[int, int]
 """Layers and width."""
 
@@ -34,5 +37,5 @@ def hugging_face(size: Size, seed: int) -> PreTrainedModel:
     return model
 
 
-def frozen(model: torch.nn.Module) -> torch.nn.Module:
+def frozen(model: Module) -> Module:
     return model.eval().requires_grad_(False)

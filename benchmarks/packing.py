@@ -49,7 +49,7 @@ def work_of(name: str) -> Callable[[Batch], object]:
     def taught(batch: Batch) -> None:
         outputs = model(batch, TAPS)
         losses = [outputs.logits.sum(), *(values.square().mean() for values in outputs.hidden.values())]
-        torch.stack([*losses, *(values.square().mean() for values in outputs.scores.values())]).sum().backward()
+        torch.stack([*losses, *(values.square().mean() for values in outputs.scores.values())]).sum().backward()  # type: ignore[no-untyped-call]
         model.zero_grad()
 
     return taught

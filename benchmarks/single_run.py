@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from transformers import PreTrainedModel
+
 from benchmarks import with_kdbench, with_textbrewer, with_torchdistill
 from benchmarks.line import Line
 from benchmarks.measure import difference, gain, in_turns, per_step, same, spread, step_ends
@@ -21,6 +23,8 @@ from benchmarks.peer import HOW, peer
 from benchmarks.sweep import SAME, SAME_FROM_FILES, TEACHER_SEED
 from benchmarks.task import Gradient, Task, equal_rows
 from benchmarks.with_kdbench import Outputs
+from kdbench.encoder import Encoder
+from kdbench.module.student import StudentModule
 
 SAME_IN_BF16 = 3e-2
 GATES = (  # id, side of kdbench, peer, gate
@@ -76,15 +80,15 @@ def timed(run: Callable[[], object]) -> float:
 
 def equal(
     task: Task,
-    ours: with_kdbench.Encoder,
-    theirs: with_textbrewer.PreTrainedModel,
+    ours: Encoder,
+    theirs: PreTrainedModel,
     folder: Path,
     sides: dict[str, Callable[[], object]],
 ) -> dict[str, str]:
     """Check every side's losses and gradients against kdbench's in float32, on rows of one length."""
     split = equal_rows()
 
-    def of(outputs: Outputs) -> tuple[Gradient, with_kdbench.StudentModule]:
+    def of(outputs: Outputs) -> tuple[Gradient, StudentModule]:
         return with_kdbench.gradient(task, split, outputs)
 
     exact, module = of(with_kdbench.live_outputs(task, ours, "f32", "f32"))

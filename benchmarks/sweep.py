@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from transformers import PreTrainedModel
+
 from benchmarks import with_kdbench, with_textbrewer
 from benchmarks.line import Line
 from benchmarks.measure import cpu_seconds, difference, gain, in_turns, same, spread
@@ -23,6 +25,7 @@ from benchmarks.models import BERT_BASE, encoder, frozen, hugging_face
 from benchmarks.peer import HOW, peer
 from benchmarks.task import Task, equal_rows
 from benchmarks.with_kdbench import Batching
+from kdbench.encoder import Encoder
 
 TEACHER_SEED = 99
 ROUNDS = {True: 2, False: 1}
@@ -100,7 +103,8 @@ def compared(comparison: Comparison, full: bool) -> list[Line]:
             for batching in comparison.gates
         }
         peers = partial(with_textbrewer.sweep, task, split, theirs, pad_to=comparison.pad_to, caches=comparison.caches)
-        times = in_turns({**ways, "TextBrewer": partial(timed, peers, Path(root))}, ROUNDS[full], warm_up=0)
+        ways["TextBrewer"] = partial(timed, peers, Path(root))
+        times = in_turns(ways, ROUNDS[full], warm_up=0)
     hourly = {way: 3600 * task.students / spread(values)[0] for way, values in times.items()}
     return [
         Line(
@@ -126,7 +130,7 @@ def timed(work: Callable[..., object], folder: Path) -> float:
         return cpu_seconds(partial(work, folder=Path(place)))
 
 
-def equal(task: Task, ours: with_kdbench.Encoder, theirs: with_textbrewer.PreTrainedModel, folder: Path) -> str:
+def equal(task: Task, ours: Encoder, theirs: PreTrainedModel, folder: Path) -> str:
     """Check that the sides have the same losses and gradients, on rows of one length, and say how equal they are."""
     split = equal_rows()
     live, module = with_kdbench.gradient(task, split, with_kdbench.live_outputs(task, ours, "f32", "f32"))

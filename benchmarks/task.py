@@ -62,18 +62,18 @@ def equal_rows(rows: int = 8, length: int = 24) -> Split:
     return rows_of(np.full(rows, length))
 
 
-def fused_adamw(named: Iterable[tuple[str, torch.nn.Parameter]]) -> torch.optim.Optimizer:
+def fused_adamw(named: Iterable[tuple[str, torch.nn.Parameter]], lr: float = LEARNING_RATE) -> torch.optim.Optimizer:
     """The optimizer of a toolkit that is given one: matrices decay, vectors do not, as in kdbench."""
     weights = [weight for _, weight in named]
     groups: list[dict[str, Any]] = [
         {"params": [weight for weight in weights if weight.ndim > 1]},
         {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=WEIGHT_DECAY, fused=True)
 
 
 def gradient_of(loss: Tensor, model: torch.nn.Module) -> Gradient:
     """Go backward from a loss and collect what arrived, in the order of the weights."""
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     parts = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
     return float(loss.detach()), torch.cat(parts)

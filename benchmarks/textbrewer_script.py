@@ -48,7 +48,11 @@ def main() -> None:
     )
     training = textbrewer.TrainingConfig(output_dir=str(options.out), device="cpu")
     distiller = textbrewer.GeneralDistiller(training, settings, teacher, student, adapt, adapt)
-    collate = DataCollatorWithPadding(tokenizer)
+    padded = DataCollatorWithPadding(tokenizer)
+
+    def collate(found: list[dict[str, Any]]) -> dict[str, Any]:
+        return dict(padded(found))  # TextBrewer passes names on for a dict alone
+
     train = loader(options.train, tokenizer, collate, shuffle=True)
     validation = loader(options.validation, tokenizer, collate, shuffle=False)
     steps, scores = options.epochs * len(train), []

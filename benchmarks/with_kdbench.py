@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from benchmarks.models import STUDENT, encoder
 from benchmarks.task import CLIP_NORM, LEARNING_RATE, PADDING_ID, WEIGHT_DECAY, Gradient, Task, gradient_of
 from kdbench import lr_schedule
+from kdbench.config import plain
 from kdbench.data.batch import collate
 from kdbench.data.split import Split
 from kdbench.encoder import Encoder
@@ -72,8 +73,7 @@ def terms_of(task: Task, student: int) -> list[Term]:
 
 def training_of(task: Task, batching: Batching) -> Training:
     """The repository's defaults, with the sizes of the task."""
-    defaults = OmegaConf.to_container(OmegaConf.load(DEFAULTS))
-    assert isinstance(defaults, dict)
+    defaults = plain(OmegaConf.load(DEFAULTS))
     sizes = {"epochs": task.epochs, "batch_size": task.batch_size, "batching": batching, "keep": "last"}
     return Training.from_config({**defaults, **sizes, "clip_norm": CLIP_NORM})
 
@@ -105,7 +105,7 @@ def write_outputs(
         place.mkdir(parents=True, exist_ok=True)
     source = TeacherOutputs(taps, teacher, computed_in=computed_in).to(device)
     fill(source, split, folders, teacher.shape, PRECISION, PADDING_ID, device, ABOUT)
-    return lambda: TeacherOutputs(taps, None, opened(taps, split, teacher.shape, folder), PRECISION)
+    return lambda: TeacherOutputs(taps, None, [opened(taps, split, teacher.shape, folder)], PRECISION)
 
 
 def folders_of(taps: Taps, folder: Path) -> dict[Stream, Path]:
@@ -121,7 +121,7 @@ def live_outputs(
     task: Task, teacher: Encoder, computed_in: Computed = "f32", rounded_to: Precision = PRECISION
 ) -> Outputs:
     """A teacher at every step, whose outputs are rounded as the files would be."""
-    return lambda: TeacherOutputs(taps_of(task), teacher, None, rounded_to, computed_in)
+    return lambda: TeacherOutputs(taps_of(task), teacher, (), rounded_to, computed_in)
 
 
 def train(

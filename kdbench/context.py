@@ -19,9 +19,10 @@ from kdbench.data.split import Split
 from kdbench.data.task import Task
 from kdbench.device import resolve_device
 from kdbench.error import KdbenchError
-from kdbench.model import Model
+from kdbench.model import Model, weights_digest
 from kdbench.module.predict import predict
 from kdbench.plan import RunPlan, Teacher, TeacherPlan
+from kdbench.shape import Shape
 from kdbench.store import Store, read_json
 from kdbench.tokenizer import load_tokenizer
 
@@ -39,6 +40,7 @@ class TeacherContext:
     splits: Mapping[str, Split]
     loggers: Sequence[Logger] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    _logits: dict[tuple[str, Shape, str], Any] = field(default_factory=dict, repr=False)
 
     @property
     def task(self) -> Task:
@@ -73,8 +75,15 @@ class TeacherContext:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
     def logits(self, model: Model, split: str) -> Any:
-        """A model's logits over a split, (N, C)."""
-        return predict(model, self.splits[split], EVALUATION_BATCH, self.tokenizer.pad_token_id, self.device)
+        """A model's logits over a split, (N, C).
+
+        Computed once for the same weights: the finished model has been evaluated in its training already.
+        """
+        key = (split, model.shape, weights_digest(model))
+        if key not in self._logits:
+            rows, padding_id = self.splits[split], self.tokenizer.pad_token_id
+            self._logits[key] = predict(model, rows, EVALUATION_BATCH, padding_id, self.device)
+        return self._logits[key]
 
     def score(self, logits: Any, split: str) -> dict[str, float]:
         """The task's metrics of these logits, as `split/name`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from kdbench.data.batch import Batch
@@ -34,3 +36,12 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write configuration and weights (safetensors) so that the model can be loaded without kdbench, if it can."""
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A digest of all parameters and buffers, by name: equal for equal weights alone."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    for name, value in model.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -15,6 +15,7 @@ import kdbench
 from kdbench.data.batch import Batch
 from kdbench.encoder import Encoder
 from kdbench.fused import relation_kl
+from kdbench.model import weights_digest
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.store import Store
 
@@ -201,3 +202,36 @@ def test_rows_without_a_label_are_distilled_on(tiny: Overrides, tmp_path: Path) 
     teachers = [tmp_path / "store" / "teacher" / record["teacher"]["signature"] for record in (few, all_rows)]
     left, right = (json.loads((folder / "record.json").read_text())["history"][-2]["step"] for folder in teachers)
     assert left == right == 1
+
+
+def test_a_finished_model_is_not_evaluated_again(
+    tiny: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once at the start and after each epoch; what is kept has been seen, and the test rows are seen once."""
+    from kdbench import context
+    from kdbench.module.predict import predict
+
+    seen: list[tuple[int, ...]] = []
+
+    def counted(model: Any, split: Any, *rest: Any) -> Any:
+        seen.append(tuple(split.index[:3]))
+        return predict(model, split, *rest)
+
+    monkeypatch.setattr(context, "predict", counted)
+    for keep in ("best", "last"):
+        record = kdbench.run(kdbench.compose(tiny("training.epochs=2", f"training.keep={keep}", "method=label")))
+        kept = [entry["validation/accuracy"] for entry in record["history"] if "validation/accuracy" in entry][1:]
+        assert record["metrics"]["validation/accuracy"] == (max(kept) if keep == "best" else kept[-1])
+    teacher, student = 1 + 1, 3 + 1  # evaluations of its training, and the test rows
+    assert len(seen) == teacher + 2 * student
+
+
+def test_digests_tell_weights_apart() -> None:
+    layer = torch.nn.BatchNorm1d(3)
+    first = weights_digest(layer)
+    assert weights_digest(torch.nn.BatchNorm1d(3)) == first
+    layer(torch.ones(2, 3))
+    moved = weights_digest(layer)
+    with torch.no_grad():
+        layer.weight[1] += 1e-6
+    assert len({first, moved, weights_digest(layer), weights_digest(layer.half())}) == 4
