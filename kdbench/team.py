@@ -4,8 +4,8 @@
       large: {teacher: {teacher: bert_base}}                        # the fine-tuned teacher of that configuration
       small: {student: {student/size: l4_h384, method: kd}}         # its finished student: an assistant
 
-A member takes over what the run says of data, devices and teachers; the rest are the defaults, gold labels alone and
-seed 0, so that every run of a sweep has the same team.
+A member takes over what the run says of data, devices and teachers; the rest are the defaults and seed 0, so that every
+run of a sweep has the same team. A member without a method learns the gold labels alone.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def _composed(
     if hydra is None or not GlobalHydra.instance().is_initialized():
         raise KdbenchError(f"team.{name} must be composed by Hydra: use kdbench.compose, or the command line")
     own = [f"{key}={_written(value)}" for key, value in overrides.items()]
-    words = [*_inherited(hydra), *(f"{group}=none" for group in GROUPS), "method=label", "seed=0", *own]
+    alone = [] if "method" in overrides else [*(f"{group}=none" for group in GROUPS), "method=label"]
+    words = [*_inherited(hydra), *alone, "seed=0", *own]
     last = {_key(word): word for word in words}  # of the same key the later one counts
     key = (str(hydra.job.config_name), tuple(last.values()), str(hydra.runtime.config_sources))
     try:

@@ -211,7 +211,12 @@ PRESETS = {
     "uncertainty_kd": [SMALL, TEACHER],
     "rl_kd": [TEACHER, SMALL],
     "takd": ["team=none", f"+team.assistant.student={{method: takd_hop, {HOP}}}"],
-    "dgkd": ["team=none", TEACHER, f"+team.assistant.student={{method: takd_hop, {HOP}}}"],
+    "dgkd": [
+        "team=none",
+        TEACHER,
+        f"+team.upper.student={{method: takd_hop, {HOP}}}",
+        f"+team.lower.student={{method: dgkd, team: none, +team.large.teacher: {{}}, {HOP}}}",
+    ],
 }
 
 

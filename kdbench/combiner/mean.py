@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from kdbench.combiner.base import Combiner, Lesson
-from kdbench.error import ImpossibleError
-from kdbench.shape import Shape
 
 VERSION = 1
 
@@ -44,19 +40,15 @@ class MeanLogits(Combiner):
 class MeanProbabilities(Combiner):
     """One target: the teachers' soft labels, averaged by the sampling's probabilities (even where none is chosen).
 
-    The target is T log(sum of p_i softmax(z_i / T)), whose softmax at the objective's temperature T is the average.
+    The target is T log(sum of p_i softmax(z_i / T)), whose softmax at the objective's temperature T is the average. Of
+    a regression it is the average of the teachers' values.
     """
 
     sampled = True
     merges = True
 
-    @classmethod
-    def check(cls, names: Sequence[str], shapes: Sequence[Shape]) -> None:
-        if shapes[0].classes == 1:
-            raise ImpossibleError(
-                "combiner=mean_probabilities needs classes, but the task is a regression: choose combiner=mean_logits"
-            )
-
     def merged(self, lesson: Lesson, logits: Tensor, temperature: float) -> Tensor:
+        if logits.shape[-1] == 1:
+            return torch.einsum("n,nbc->bc", self.probabilities(lesson), logits)
         logged = torch.log_softmax(logits / temperature, dim=-1)
         return temperature * torch.logsumexp(logged + self.probabilities(lesson).log()[:, None, None], dim=0)

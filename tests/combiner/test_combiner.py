@@ -102,6 +102,12 @@ def test_of_the_squared_error_it_is_the_mean_of_logits_and_their_variance() -> N
         torch.testing.assert_close(found[0] + variance, expected[0], rtol=1e-6, atol=1e-7)
 
 
+def test_of_a_regression_both_means_are_those_of_the_values() -> None:
+    sides = [loss_and_gradient(of(draws(), SHAPES), term(mse), 0, 1) for of in (MeanLogits, MeanProbabilities)]
+    for ours, theirs in zip(*sides, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
 def test_the_mean_of_losses_is_the_expectation_of_draws() -> None:
     for objective in (None, mse):
         for ours, theirs in zip(
@@ -161,7 +167,7 @@ def test_teachers_weigh_by_their_own_loss() -> None:
     assert bool((weights > 0).all()) and bool((weights <= 1).all())
     torch.testing.assert_close(weights[0] / weights[1], (1 + losses[1]) / (1 + losses[0]))
     assert bool((combiner.weights(taught, "tensors") == 1.0).all())
-    assert torch.equal(InverseLoss(draws(), SHAPES, on="all").weights(taught, "tensors"), weights)
+    assert torch.equal(InverseLoss(draws(), SHAPES, weighs="all").weights(taught, "tensors"), weights)
     sure = ModelOutputs(taught.student.mask, logits=torch.eye(3)[outputs(0).labels] * 1e4, labels=outputs(0).labels)
     perfect = Lesson(taught.student, {0: sure}, taught.moment)
     torch.testing.assert_close(combiner.weights(perfect, "logits"), torch.ones(1, ROWS))
@@ -219,7 +225,6 @@ def test_teachers_survive_as_often_as_they_should() -> None:
 @pytest.mark.parametrize(
     ("check", "complaint"),
     [
-        (lambda: MeanProbabilities.check(["a"], [Shape(1, 8, 2, 1)]), "needs classes.*choose combiner=mean_logits"),
         (lambda: ByUncertainty.check(["a"], [Shape(1, 8, 2, 1)]), "needs classes.*choose combiner=mean"),
         (lambda: ByUncertainty.check(["big", "small"], SHAPES[1::-1]), "from small to large, but this one is big, sm"),
     ],
