@@ -30,7 +30,7 @@ CELLS: dict[str, int | dict[str, int]] = {
     "demo": 6,
     "glue_small": 36,
     "skdbert/composition": {"smoke": 14, "cpu": 70, "gpu": 280},
-    "skdbert/rivals": {"smoke": 18, "cpu": 90, "gpu": 360},
+    "skdbert/rivals": {"smoke": 18, "cpu": 85, "gpu": 355},
     "skdbert/samplers": {"smoke": 12, "cpu": 60, "gpu": 240},
     "unified/guideline": {"smoke": 28, "cpu": 42, "gpu": 280},
     "unified/initialization": {"smoke": 64, "cpu": 96, "gpu": 640},
@@ -41,6 +41,9 @@ CELLS: dict[str, int | dict[str, int]] = {
     "unified/width_depth": {"smoke": 16, "cpu": 48, "gpu": 320},
 }
 """The jobs of every file, its controls among them; of a file with a budget, those of each."""
+
+NOT_ON_REGRESSION = {"skdbert/rivals": 1}
+"""Cells a seed that a file has of a classification, as glue/rte is, and excludes on glue/stsb."""
 
 WITH_BUDGET = [name for name, counts in CELLS.items() if isinstance(counts, dict)]
 WITHOUT = [name for name in CELLS if name not in WITH_BUDGET]
@@ -120,7 +123,8 @@ def test_a_sweep_file_has_its_cells_with_every_budget(hydra: Hydra, name: str, b
     else:
         one = distinct(cells(hydra, name, f"budget={budget}", "data=glue/rte", "seed=1"))
         swept = hydra.compose_config(name, [f"budget={budget}"], RunMode.MULTIRUN).hydra.sweeper.params
-        assert one * len(swept.data.split(",")) * len(swept.seed.split(",")) == counts[budget]
+        seeds = len(swept.seed.split(","))
+        assert (one * len(swept.data.split(",")) - NOT_ON_REGRESSION.get(name, 0)) * seeds == counts[budget]
 
 
 @pytest.mark.parametrize("name", WITH_BUDGET)
