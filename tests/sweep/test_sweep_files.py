@@ -30,7 +30,7 @@ CELLS: dict[str, int | dict[str, int]] = {
     "demo": 6,
     "glue_small": 36,
     "skdbert/composition": {"smoke": 14, "cpu": 70, "gpu": 280},
-    "skdbert/rivals": {"smoke": 18, "cpu": 85, "gpu": 355},
+    "skdbert/rivals": {"smoke": 18, "cpu": 90, "gpu": 355},
     "skdbert/samplers": {"smoke": 12, "cpu": 60, "gpu": 240},
     "unified/guideline": {"smoke": 28, "cpu": 42, "gpu": 280},
     "unified/initialization": {"smoke": 64, "cpu": 96, "gpu": 640},
@@ -123,8 +123,9 @@ def test_a_sweep_file_has_its_cells_with_every_budget(hydra: Hydra, name: str, b
     else:
         one = distinct(cells(hydra, name, f"budget={budget}", "data=glue/rte", "seed=1"))
         swept = hydra.compose_config(name, [f"budget={budget}"], RunMode.MULTIRUN).hydra.sweeper.params
-        seeds = len(swept.seed.split(","))
-        assert (one * len(swept.data.split(",")) - NOT_ON_REGRESSION.get(name, 0)) * seeds == counts[budget]
+        tasks, seeds = swept.data.split(","), swept.seed.split(",")
+        excluded = NOT_ON_REGRESSION.get(name, 0) if "glue/stsb" in tasks else 0
+        assert (one * len(tasks) - excluded) * len(seeds) == counts[budget]
 
 
 @pytest.mark.parametrize("name", WITH_BUDGET)
