@@ -38,7 +38,7 @@ class Effort:
     seeds: tuple[int, ...]
 
 
-FULL = Effort(1600, 800, 3, (1, 2, 4, 8), (1, 2, 3))
+FULL = Effort(800, 400, 2, (1, 2, 4, 8), (1, 2, 3))
 QUICK = Effort(256, 128, 2, (1, 2), (1, 2))
 
 

@@ -31,7 +31,7 @@ from kdbench.data.batch import Batch, batch_plan, packed
 from kdbench.module.training import BatchStream
 
 ROWS, COUNTED_ROWS, BATCH = 1600, 64_000, 32  # 50 batches, which grouped batching sorts together; and enough for shares
-EXACT = training_of(Task(1, 1, ROWS), "exact")
+EXACT = replace(training_of(Task(1, 1, ROWS), "exact"), unpadded=False)
 WAYS = {"dynamic": EXACT, "grouped": replace(EXACT, batching="grouped"), "unpadded": replace(EXACT, unpadded=True)}
 GOALS = {"grouped": ("P7", 1.9), "unpadded": ("P7b", 1.6)}
 LARGEST_SHARE, NO_TRAINING = 1.06, "SST-2 validation"
@@ -68,7 +68,7 @@ def of_law(name: str, every: int, rounds: int) -> list[Line]:
         *(
             Line(
                 goal,
-                f"a {way} step, lengths like {name}",
+                f"{way}: a step, lengths like {name}",
                 "dynamic padding",
                 gain(found["dynamic"], found[way]),
                 gate if asked else None,
@@ -118,6 +118,7 @@ def per_token(work: Callable[[Batch], object], batches: list[Batch]) -> float:
 
 def difference(batch: Batch) -> float:
     """The largest relative difference of losses and gradients, packed against padded; refuses more than float noise."""
+    assert batch.packing is None
     sides = []
     for form in (batch, packed(batch)):
         side = made(dropout=False)
