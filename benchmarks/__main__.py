@@ -31,16 +31,15 @@ from benchmarks.line import Line, as_json, table
 from kdbench.quiet import quiet_libraries
 
 MODULES = (
-    *(
-        "sweep",
-        "command_line",
-        "single_run",
-        "padding",
-        "relation_loss",
-        "output_reading",
-        "step_overhead",
-        "many_jobs",
-    ),
+    "sweep",
+    "command_line",
+    "single_run",
+    "padding",
+    "relation_loss",
+    "output_reading",
+    "step_overhead",
+    "team",
+    "many_jobs",
     "accelerator",
 )
 """Each has `lines(full: bool) -> list[Line]`."""
