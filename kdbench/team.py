@@ -57,7 +57,7 @@ def complete_team(
     """The node `team` with each member's overrides replaced by the complete configuration that they describe.
 
     Args:
-        team: as it was composed; None where there is none.
+        team: as it was composed, where a member that is null is left out; None where there is none.
         hydra: of the run; None for a configuration that is complete already.
         complete: makes a composed configuration complete.
         depth: how many teams stand in front of this one.
@@ -67,6 +67,7 @@ def complete_team(
     """
     if team is None:
         return None
+    team = {name: node for name, node in team.items() if node is not None}
     if not team:
         raise KdbenchError("team has no members: give it at least one, or leave it out with team=none")
     if depth > DEEPEST:

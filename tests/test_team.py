@@ -177,6 +177,13 @@ def test_a_teacher_rank_reads_the_teachers_scores_and_a_student_rank_its_pilots(
     assert (np.diff(found[expected]) >= 0).all() and abs(found.sum() - 1.0) < 1e-12
 
 
+def test_a_member_that_is_null_is_left_out(tiny: Overrides) -> None:
+    left = kdbench.compose(tiny(*KD, TEACHER, SMALL, "team.small=null", "combiner=mean"))
+    assert list(left.team) == ["large"]
+    with pytest.raises(KdbenchError, match="team has no members"):
+        kdbench.compose(tiny(*KD, TEACHER, "team.large=null", "combiner=mean"))
+
+
 def test_a_member_counts_by_what_it_is_and_by_its_place(tiny: Overrides, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
 

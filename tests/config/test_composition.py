@@ -47,9 +47,10 @@ def test_an_option_composes(option: str) -> None:
     """And completes as soon as what it leaves to the user, or to the files that begin with it, is given."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         cfg = compose("train", overrides=[option], return_hydra_config=True)
-    for key in missing(OmegaConf.to_container(OmegaConf.masked_copy(cfg, [name for name in cfg if name != "hydra"]))):
-        OmegaConf.update(cfg, key, "given")
-    assert missing(OmegaConf.to_container(complete(cfg))) == []
+        own = OmegaConf.masked_copy(cfg, [name for name in cfg if name != "hydra"])
+        for key in missing(OmegaConf.to_container(own)):
+            OmegaConf.update(cfg, key, "given")
+        assert missing(OmegaConf.to_container(complete(cfg))) == []
 
 
 @pytest.mark.parametrize("name", PRIMARY)

@@ -70,10 +70,10 @@ def recorded(monkeypatch: pytest.MonkeyPatch, until: int | None = None) -> dict[
     seen: dict[int, dict[str, Any]] = {}
     losses = StudentModule.losses
 
-    def watched(module: StudentModule, batch: Any) -> Tensor:
+    def watched(module: StudentModule, batch: Any, micro_batch: int) -> Tensor:
         if module.done == until:
             raise Killed
-        found = losses(module, batch)
+        found = losses(module, batch, micro_batch)
         progress = module.progress
         seen[module.done] = {
             "weights": [term.weight_at(progress) for term in module._terms],
