@@ -29,6 +29,9 @@ from kdbench.tokenizer import load_tokenizer
 EVALUATION_BATCH = 64
 """Rows a batch of an evaluation: plays no part in a result, so it is no setting."""
 
+REMEMBERED = 32
+"""Evaluations of a run whose logits stay at hand: a training may have hundreds, of many rows each."""
+
 
 @dataclass
 class TeacherContext:
@@ -83,6 +86,8 @@ class TeacherContext:
         if key not in self._logits:
             rows, padding_id = self.splits[split], self.tokenizer.pad_token_id
             self._logits[key] = predict(model, rows, EVALUATION_BATCH, padding_id, self.device)
+            if len(self._logits) > REMEMBERED:
+                del self._logits[next(iter(self._logits))]
         return self._logits[key]
 
     def score(self, logits: Any, split: str) -> dict[str, float]:

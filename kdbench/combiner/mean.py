@@ -37,18 +37,15 @@ class MeanLogits(Combiner):
         return torch.einsum("n,nbc->bc", self.probabilities(lesson), logits)
 
 
-class MeanProbabilities(Combiner):
+class MeanProbabilities(MeanLogits):
     """One target: the teachers' soft labels, averaged by the sampling's probabilities (even where none is chosen).
 
     The target is T log(sum of p_i softmax(z_i / T)), whose softmax at the objective's temperature T is the average. Of
     a regression it is the average of the teachers' values.
     """
 
-    sampled = True
-    merges = True
-
     def merged(self, lesson: Lesson, logits: Tensor, temperature: float) -> Tensor:
         if logits.shape[-1] == 1:
-            return torch.einsum("n,nbc->bc", self.probabilities(lesson), logits)
+            return super().merged(lesson, logits, temperature)
         logged = torch.log_softmax(logits / temperature, dim=-1)
         return temperature * torch.logsumexp(logged + self.probabilities(lesson).log()[:, None, None], dim=0)
