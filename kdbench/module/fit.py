@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,9 @@ from kdbench.module.training import BatchStream
 log = logging.getLogger(__name__)
 
 RESUME = "resume.pt"
+WORTH_KEEPING = 10.0
+"""Seconds of training after which an evaluation is followed by a checkpoint, whose writing takes as long as some steps:
+a training that is done sooner is begun anew sooner."""
 LIGHTNING_PRECISION = {"f32": "32-true", "bf16": "bf16-mixed"}
 
 
@@ -52,6 +56,7 @@ class Watch(pl.Callback):
         self.start: dict[str, float] = {}
         self.kept_weights: dict[str, torch.Tensor] | None = None
         self.waited = 0
+        self.written = time.monotonic()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Fitted)
@@ -78,7 +83,8 @@ class Watch(pl.Callback):
         # At the end the artefact itself follows at once, and needs no checkpoint.
         if trainer.should_stop or pl_module.done == pl_module.steps:
             return
-        if evaluated or pl_module.done % settings.checkpoint_every_steps == 0:
+        worth = evaluated and time.monotonic() - self.written >= WORTH_KEEPING
+        if worth or pl_module.done % settings.checkpoint_every_steps == 0:
             self._write(pl_module)
 
     def _compare(self, module: Fitted, metrics: dict[str, float]) -> None:
@@ -106,6 +112,7 @@ class Watch(pl.Callback):
         temporary = self.folder / f"{RESUME}.new"
         torch.save(state, temporary)
         os.replace(temporary, self.folder / RESUME)
+        self.written = time.monotonic()
 
     def _restore(self, module: Fitted, resumable: Path) -> None:
         state = load_resumable(resumable)

@@ -59,7 +59,7 @@ def fill(
     plan = length_order(lengths, BATCH)
     done = tqdm(plan, desc="teacher outputs", unit="batch", disable=not sys.stderr.isatty(), leave=False)
     for rows in done:
-        outputs = teacher(collate(split, rows, padding_id).to(device))
+        outputs = teacher(collate(split, rows, padding_id, unpadded=True).to(device))
         for stream, file in files.items():
             file.write(rows, read_of(outputs, stream).cpu(), stream)
     for stream, file in files.items():
