@@ -265,6 +265,24 @@ def test_the_kept_weights_and_the_early_stop(
     assert torch.equal(torch.nn.utils.parameters_to_vector(model.parameters()), seen[kept])
 
 
+@pytest.mark.parametrize(("seconds", "written"), [(0.0, [6, 12]), (math.inf, [])])
+def test_an_evaluation_is_followed_by_a_checkpoint_where_that_saves_time(
+    bag: Bags,
+    rows: Split,
+    training: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    written: list[int],
+) -> None:
+    """Not after the last evaluation, which the artefact follows."""
+    steps: list[int] = []
+    monkeypatch.setattr("kdbench.module.fit.WORTH_KEEPING", seconds)
+    monkeypatch.setattr("kdbench.module.fit.Watch._write", lambda _, module: steps.append(module.done))
+    train(teacher(bag(), training(epochs=3), rows), rows, tmp_path)
+    assert steps == written
+
+
 def test_a_score_that_no_evaluation_gives_is_refused(
     bag: Bags, rows: Split, training: Settings, tmp_path: Path
 ) -> None:
