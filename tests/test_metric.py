@@ -102,3 +102,36 @@ def test_what_cannot_be_scored_is_refused(name, predictions, labels, sentence) -
         score([name], np.array(predictions), np.array(labels))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_told_words_by_their_definitions() -> None:
+    words = np.array([4, 7, 7, 9])
+    told = np.array([[4, 0.5], [7, 0.1], [3, 2.0], [9, 0.2]])
+    found = score(["masked_accuracy", "perplexity"], told, words)
+    assert found == {"masked_accuracy": 0.75, "perplexity": pytest.approx(np.exp(0.7))}
+
+
+def test_a_question_counts_where_all_of_its_rows_are_right() -> None:
+    """MultiRC's exact match: three questions, of which the second has a wrong row."""
+    labels, groups = np.array([1, 0, 1, 1, 0, 0]), np.array([0, 0, 2, 2, 4, 4])
+    predicted = np.array([1, 0, 1, 0, 0, 0])
+    found = score(["question_exact_match", "accuracy"], logits_of(predicted, 2), labels, groups)
+    assert found == {"question_exact_match": pytest.approx(2 / 3), "accuracy": pytest.approx(5 / 6)}
+    alone = score(["question_exact_match", "accuracy"], logits_of(predicted, 2), labels)
+    assert alone["question_exact_match"] == pytest.approx(alone["accuracy"])
+
+
+def test_an_answer_is_worth_what_its_words_are() -> None:
+    credits = np.zeros((2, 3, 2))
+    credits[0, 1], credits[0, 2], credits[1, 0] = (1.0, 1.0), (0.0, 0.4), (0.0, 0.5)
+    found = score(["answer_exact_match", "answer_f1"], logits_of(np.array([1, 0]), 3), np.array([1, 2]), None, credits)
+    assert found == {"answer_exact_match": 0.5, "answer_f1": 0.75}
+    with pytest.raises(KdbenchError, match="needs answers with words of their own"):
+        score(["answer_f1"], logits_of(np.array([1, 0]), 3), np.array([1, 2]))
+
+
+def test_a_task_of_two_metrics_counts_their_mean() -> None:
+    labels, predicted = np.array([0, 1, 2, 0]), np.array([0, 1, 1, 0])
+    found = score(["mean", "accuracy", "macro_f1"], logits_of(predicted, 3), labels)
+    assert list(found) == ["mean", "accuracy", "macro_f1"]
+    assert found["mean"] == pytest.approx((found["accuracy"] + found["macro_f1"]) / 2)

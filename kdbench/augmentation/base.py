@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from kdbench.data.split import Split
@@ -18,6 +20,9 @@ class Augmentation(ABC):
     variants: int = 1
     """How many versions there are; epoch e sees number e modulo this."""
 
+    changes: bool = True
+    """Whether any version differs from the rows as they are."""
+
     @abstractmethod
     def variant(self, split: Split, number: int, tokenizer: Any) -> Split:
         """The rows' version of that number, from 0: the same rows with other tokens.
@@ -30,3 +35,15 @@ class Augmentation(ABC):
         Raises:
             KdbenchError: a tokenizer that lacks what is needed.
         """
+
+
+def variant_of(augmentation: Augmentation, rows: Split, tokenizer: Any) -> Callable[[int], Split] | None:
+    """The rows by epoch, where they differ; None where every epoch sees them as they are."""
+    if not augmentation.changes:
+        return None
+
+    @lru_cache(maxsize=1)
+    def variant(epoch: int) -> Split:
+        return augmentation.variant(rows, epoch % augmentation.variants, tokenizer)
+
+    return variant

@@ -40,7 +40,7 @@ class MaskTokens(Augmentation):
                 "augmentation=mask_tokens needs a mask token, which the teacher's tokenizer does not have: choose "
                 "augmentation=none"
             )
-        rows = np.repeat(split.index, split.lengths)
+        rows = np.repeat(split.sequence_index, split.lengths)
         places = np.arange(len(split.tokens)) - np.repeat(split.offsets[:-1], split.lengths)
         drawn = counter.uniform(self.seed, np.full_like(rows, number), rows, places) < self.rate
         masked = drawn & ~np.isin(split.tokens, tokenizer.all_special_ids)

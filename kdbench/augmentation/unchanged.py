@@ -13,5 +13,7 @@ VERSION = 1
 class Unchanged(Augmentation):
     """The training rows as they are."""
 
+    changes = False
+
     def variant(self, split: Split, number: int, tokenizer: Any) -> Split:
         return split

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,38 +16,64 @@ from kdbench.packing import Packing, pays
 # Rows that lie this many batches around each other are sorted by length: enough to pad little, few enough to mix well.
 MEGABATCH = 50
 
+NO_PLACE = -1
+"""Of a token whose word is not asked for."""
+
+UNKNOWN_WORD = -2
+"""Of a place whose word nobody knows: an answer that is to be found."""
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded rows. `index` is each row's place in its source, which survives caps and shuffles."""
+    """Padded rows. `index` is each row's place in its source, which survives caps and shuffles.
+
+    Where a row has K sequences, an answer each, what is (B, S) here is (B K, S).
+    """
 
     input_ids: Tensor  # (B, S) int64
     attention_mask: Tensor  # (B, S) bool, true on real tokens
     token_type_ids: Tensor  # (B, S) int64
     labels: Tensor  # (B,) int64 with -1 for none, or float32 with NaN for none
     index: Tensor  # (B,) int64
+    words: Tensor | None = None  # (B, S) int64, the word to be told at a place, `NO_PLACE` elsewhere; None: no places
     packing: Packing | None = None  # for models that can leave the padding out; None: they are not to
 
     def __len__(self) -> int:
         return len(self.index)
 
     @property
-    def columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The tensors with a row for each of the batch's."""
-        return self.input_ids, self.attention_mask, self.token_type_ids, self.labels, self.index
+    def choices(self) -> int:
+        """K, the sequences of a row."""
+        return len(self.input_ids) // max(1, len(self.index))
+
+    @property
+    def columns(self) -> list[Tensor]:
+        """The tensors with a row, or K, for each of the batch's."""
+        columns = [self.input_ids, self.attention_mask, self.token_type_ids, self.labels, self.index]
+        return columns if self.words is None else [*columns, self.words]
+
+    @classmethod
+    def of(cls, columns: Sequence[Tensor]) -> Batch:
+        """The batch of these columns, as `columns` gives them."""
+        ids, mask, types, labels, index, *words = columns
+        return cls(ids, mask, types, labels, index, words[0] if words else None)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        packing = None if self.packing is None else self.packing.to(device)
-        ids, mask, types, labels, index = (column.to(device, non_blocking=True) for column in self.columns)
-        return Batch(ids, mask, types, labels, index, packing)
+        there = Batch.of([column.to(device, non_blocking=True) for column in self.columns])
+        return there if self.packing is None else replace(there, packing=self.packing.to(device))
 
     def split(self, parts: int) -> list[Batch]:
         """Cut into at most `parts` micro-batches whose numbers of rows differ by one at most; none is empty."""
         parts = max(1, min(parts, len(self)))
-        columns = [torch.tensor_split(column, parts) for column in self.columns]
-        pieces = [Batch(*column) for column in zip(*columns, strict=True)]
+        columns = [_split(column, len(self), parts) for column in self.columns]
+        pieces = [Batch.of(column) for column in zip(*columns, strict=True)]
         return pieces if self.packing is None else [packed(piece) for piece in pieces]
+
+
+def _split(column: Tensor, rows: int, parts: int) -> list[Tensor]:
+    pieces = torch.tensor_split(column.view(rows, -1, *column.shape[1:]), parts)
+    return [piece.flatten(0, 1) for piece in pieces]
 
 
 def packed(batch: Batch) -> Batch:
@@ -87,7 +113,8 @@ def collate(split: Split, rows: np.ndarray, pad_id: int, unpadded: bool = False)
 
     With `unpadded` the batch is packed besides, where it is padded so much that this pays.
     """
-    starts, lengths = split.offsets[rows], split.offsets[rows + 1] - split.offsets[rows]
+    sequences = split.sequences(rows)
+    starts, lengths = split.offsets[sequences], split.offsets[sequences + 1] - split.offsets[sequences]
     columns = np.arange(int(lengths.max()))
     mask = columns < lengths[:, None]
     places = (starts[:, None] + columns)[mask]
@@ -95,15 +122,17 @@ def collate(split: Split, rows: np.ndarray, pad_id: int, unpadded: bool = False)
     token_types = np.zeros(mask.shape, dtype=np.int64)
     input_ids[mask] = split.tokens[places]
     token_types[mask] = split.types[places]
-    arrays = (input_ids, mask, token_types, np.array(split.labels[rows]), np.array(split.index[rows]))
-    ids, real, types, labels, index = (torch.from_numpy(array) for array in arrays)
-    batch = Batch(ids, real, types, labels, index)
+    arrays = [input_ids, mask, token_types, np.array(split.labels[rows]), np.array(split.index[rows])]
+    if split.words is not None:
+        arrays.append(np.full(mask.shape, NO_PLACE, dtype=np.int64))
+        arrays[-1][mask] = split.words[places]
+    batch = Batch.of([torch.from_numpy(array) for array in arrays])
     return packed(batch) if unpadded and pays(mask.size, int(lengths.sum())) else batch
 
 
 def in_order(split: Split, batch_size: int, pad_id: int) -> Iterator[Batch]:
-    """The batches of an evaluation, in the order of `length_order(split.lengths, batch_size)`."""
-    for rows in length_order(split.lengths, batch_size):
+    """The batches of an evaluation, in the order of `length_order(split.row_lengths, batch_size)`."""
+    for rows in length_order(split.row_lengths, batch_size):
         yield collate(split, rows, pad_id)
 
 

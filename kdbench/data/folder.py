@@ -38,13 +38,13 @@ class Folder(Source):
             return tables[0]
         return Table(pd.concat([table.frame for table in tables], ignore_index=True), tables[0].classes)
 
-    def lacks(self, split: str, root: Path) -> str:
+    def lacks(self, split: str, root: Path, key: str = "data") -> str:
         """Name the path, and what is there instead."""
         folder = root / self.path
         if folder.is_dir():
             there = ", ".join(sorted(file.name for file in folder.iterdir() if file.suffix in SUFFIXES)) or "nothing"
-            return f"{folder} has no {split}.parquet, .csv or .jsonl, it has {there}: correct data.splits"
-        way = "set paths.data (or KDBENCH_DATA) to a folder that has it, or take data.source=hub"
+            return f"{folder} has no {split}.parquet, .csv or .jsonl, it has {there}: correct {key}.splits"
+        way = f"set paths.data (or KDBENCH_DATA) to a folder that has it, or take {key}.source=hub"
         if not folder.parent.is_dir():
             return f"there is no folder {folder}: {way}"
         there = ", ".join(sorted(path.name for path in folder.parent.iterdir() if path.is_dir())) or "nothing"

@@ -53,9 +53,9 @@ class Generated(Source):
         rows = [self._row(random, place) for place in range(self._sizes()[split])]
         return Table(pd.DataFrame(rows))
 
-    def lacks(self, split: str, root: Path) -> str:
+    def lacks(self, split: str, root: Path, key: str = "data") -> str:
         """Name the three splits."""
-        return f"the generated data have no split {split}, they have {', '.join(self._sizes())}: correct data.splits"
+        return f"the generated data have no split {split}, they have {', '.join(self._sizes())}: correct {key}.splits"
 
     def _sizes(self) -> dict[str, int]:
         held_out = max(32, self.rows // 4)

@@ -49,9 +49,9 @@ class Hub(Source):
         classes = {name: tuple(f.names) for name, f in features if isinstance(f, datasets.ClassLabel)}
         return Table(rows.to_pandas(), classes)
 
-    def lacks(self, split: str, root: Path) -> str:
+    def lacks(self, split: str, root: Path, key: str = "data") -> str:
         """Name the data set and the split."""
-        return f"{self.path} {self.name or ''} on the hub has no split {split}: correct data.splits"
+        return f"{self.path} {self.name or ''} on the hub has no split {split}: correct {key}.splits"
 
     def _check_revision(self, rows: datasets.Dataset) -> None:
         """Without the hub the library takes its newest cached copy, whatever revision was asked for: refuse another."""
@@ -61,7 +61,7 @@ class Hub(Source):
         if COMMIT.fullmatch(self.revision) and COMMIT.fullmatch(found) and found != self.revision:
             raise KdbenchError(
                 f"the hub was not reached and the cached copy is of revision {found[:12]}, not {self.revision[:12]}"
-                f": go online once to load it, or set data.hub.revision={found}"
+                f": go online once to load it, or set hub.revision={found}"
             )
 
     def _unreachable(self, error: Exception) -> KdbenchError:
@@ -69,6 +69,6 @@ class Hub(Source):
         offline = os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE")
         way = "unset HF_HUB_OFFLINE to download it" if offline else "check the name and the network"
         return KdbenchError(
-            f"data.source=hub cannot load {self.path} {self.name or ''} ({reason}): "
-            f"{way}, or take data.source=folder with paths.data set to a folder that has it"
+            f"source=hub cannot load {self.path} {self.name or ''} ({reason}): "
+            f"{way}, or take source=folder with paths.data set to a folder that has it"
         )

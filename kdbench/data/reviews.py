@@ -46,9 +46,9 @@ class Reviews(Source):
         )[here]
         return Table(frame.reset_index(drop=True))
 
-    def lacks(self, split: str, root: Path) -> str:
+    def lacks(self, split: str, root: Path, key: str = "data") -> str:
         """Name the three splits."""
-        return f"the embedded reviews have no split {split}, they have {', '.join(SHARES)}: correct data.splits"
+        return f"the embedded reviews have no split {split}, they have {', '.join(SHARES)}: correct {key}.splits"
 
 
 def split_of(film: str) -> str:

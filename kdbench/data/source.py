@@ -39,8 +39,9 @@ class Source(ABC):
         """The rows of a split, in the source's order; None if the source lacks it."""
 
     @abstractmethod
-    def lacks(self, split: str, root: Path) -> str:
-        """The sentence for a split that is not there: where it was looked for and the way out."""
+    def lacks(self, split: str, root: Path, key: str = "data") -> str:
+        """The sentence for a split that is not there: where it was looked for and the way out. `key` is where the data
+        stand in the configuration."""
 
 
 def choose(data: Mapping[str, Any]) -> Source:
@@ -48,19 +49,21 @@ def choose(data: Mapping[str, Any]) -> Source:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    nodes = {key: node for key, node in data.items() if isinstance(node, Mapping) and "_target_" in node}
-    ready = [key for key, node in nodes.items() if all(value is not None for value in _needed(node))]
+    key = "corpus" if data["kind"] == "words" else "data"
+    nodes = {name: node for name, node in data.items() if isinstance(node, Mapping) and "_target_" in node}
+    nodes.pop("masking", None)
+    ready = [name for name, node in nodes.items() if all(value is not None for value in _needed(node))]
     if data["source"] not in ready:
         raise KdbenchError(
-            f"data.source={data['source']} is not to be had for {data['name']}: "
-            f"choose {' or '.join(ready) or 'another data set'}, or set data.{data['source']}.path"
+            f"{key}.source={data['source']} is not to be had for {data['name']}: "
+            f"choose {' or '.join(ready) or 'another data set'}, or set {key}.{data['source']}.path"
         )
     try:
         source: Source = instantiate(nodes[data["source"]], _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, KdbenchError):
             raise error.__cause__ from None
-        raise KdbenchError(f"data.{data['source']} cannot be used ({error.__cause__}): correct its keys") from error
+        raise KdbenchError(f"{key}.{data['source']} cannot be used ({error.__cause__}): correct its keys") from error
     return source
 
 

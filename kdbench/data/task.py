@@ -1,23 +1,62 @@
-"""What a data set asks of a model: the columns, the classes and the metrics of `data` in the config."""
+"""What data asks of a model: the columns, the classes and the metrics of `data` or `corpus` in the config."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kdbench.error import KdbenchError
-from kdbench.metric import CLASSIFICATION, REGRESSION
-from kdbench.value import switch, whole
+from kdbench.data.check_task import check_task
+from kdbench.data.prompt import Prompt
+from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.head import ChoiceHead, ClassHead, Head, WordHead
+from kdbench.tokenizer import single_tokens
+from kdbench.value import choice, number, whole
+
+
+@dataclass(frozen=True)
+class Cloze:
+    """A task as a prompt with a place for the answer: `data.cloze`."""
+
+    prompt: Prompt
+    answers: tuple[str, ...]  # the word of each class; none where a row has choices of its own
+    length_penalty: float
+
+    @classmethod
+    def from_config(cls, data: Mapping[str, Any]) -> Cloze:
+        """Read `data.cloze`, or refuse a task that has none."""
+        if data["kind"] != "classification":
+            raise ImpossibleError(
+                f"data.format=cloze answers with a word, and {data['name']} ({data['kind']}) has no such answers: set "
+                "data.format=head"
+            )
+        node = data.get("cloze")
+        if not node or not node.get("prompt"):
+            raise KdbenchError(
+                f"data.format=cloze needs a prompt, which {data['name']} does not have: set data.format=head, or give "
+                "data.cloze a prompt and answers"
+            )
+        return cls(Prompt(str(node["prompt"])), _strings(node.get("answers")), node.get("length_penalty", 0.0))
+
+    def check(self, labels: tuple[str, ...], chooses: bool) -> None:
+        """Refuse a prompt without its place, and classes without an answer of their own."""
+        self.prompt.check("data.cloze.prompt", chooses)
+        number("data.cloze.length_penalty", self.length_penalty)
+        if not chooses and (len(self.answers) != len(labels) or len(set(self.answers)) != len(labels)):
+            raise KdbenchError(
+                f"data.cloze.answers={list(self.answers)} must name a word of its own for each of the classes "
+                f"{list(labels)}"
+            )
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task of text classification or regression, read from the config by `Task.from_config`."""
+    """A task of text classification or regression, or a corpus whose words are to be told, read from the config by
+    `Task.from_config`."""
 
     name: str
-    kind: Literal["classification", "regression"]
-    text: tuple[str, ...]  # one column, or two for a pair
+    kind: Literal["classification", "regression", "words"]
+    text: tuple[str, ...]  # one column, or two for a pair; or texts with columns in braces
     label: str | None  # null: nothing is labelled, which serves distillation
     labels: tuple[str, ...]  # the names of the classes; their order gives the ids
     metrics: tuple[str, ...]  # the first is the score
@@ -30,16 +69,29 @@ class Task:
     seed: int
     max_length: int
     unlabelled: bool
+    packed: bool = False  # of a corpus: texts are joined to rows of the full length
+    replace: Mapping[str, str] = field(default_factory=dict)  # of a corpus: what its texts write differently
+    cloze: Cloze | None = None  # the answer is a word that a language model says; None: a score of a head
+    choices: tuple[str, ...] = ()  # the columns of the answers that a row is to choose between
+    choice_list: str | None = None  # or the one column that lists them
+    maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by column: what its values are read as
+    gaps: Mapping[str, str] = field(default_factory=dict)  # by column: the mark of a gap in its texts
+    group: tuple[str, ...] = ()  # the columns that say which rows belong to one question
 
     @classmethod
     def from_config(cls, data: Mapping[str, Any]) -> Task:
         """Read and check `data`; what cannot work is refused here, before any file is opened."""
+        choice("data.format", data.get("format", "head"), ("head", "cloze"))
+        labels = _strings(data["labels"])
+        if isinstance(data.get("choices"), str):  # a column that lists them: the classes are their numbers
+            whole("data.most_choices", data.get("most_choices"), least=2)
+            labels = tuple(str(number) for number in range(1, data["most_choices"] + 1))
         task = cls(
             name=str(data["name"]),
             kind=data["kind"],
             text=_strings(data["text"]),
             label=data["label"],
-            labels=_strings(data["labels"]),
+            labels=labels,
             metrics=_strings(data["metrics"]),
             splits={ours: str(theirs) for ours, theirs in data["splits"].items() if theirs is not None},
             optional=_strings(data["optional"]),
@@ -50,46 +102,65 @@ class Task:
             seed=data["seed"],
             max_length=data["max_length"],
             unlabelled=data["unlabelled"],
+            packed=data.get("packed", False),
+            replace=data.get("replace") or {},
+            cloze=Cloze.from_config(data) if data.get("format", "head") == "cloze" else None,
+            choices=_strings(data.get("choices")) if not isinstance(data.get("choices"), str) else (),
+            choice_list=data["choices"] if isinstance(data.get("choices"), str) else None,
+            maps=data.get("maps") or {},
+            gaps=data.get("gaps") or {},
+            group=_strings(data.get("group")),
         )
-        task._check()
+        check_task(task)
         return task
 
     @property
+    def is_corpus(self) -> bool:
+        """Whether its words are to be told, and nothing is labelled."""
+        return self.kind == "words"
+
+    @property
+    def key(self) -> str:
+        """Where it stands in the configuration."""
+        return "corpus" if self.is_corpus else "data"
+
+    @property
     def outputs(self) -> int:
-        """The number of logits of a model of this task: the classes, or 1 for a regression."""
-        return len(self.labels) if self.kind == "classification" else 1
+        """The number of logits of a model of this task: the classes, 1 for a regression, none for a corpus."""
+        return {"classification": len(self.labels), "regression": 1}.get(self.kind, 0)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a row is to choose between answers of its own."""
+        return bool(self.choices or self.choice_list)
+
+    @property
+    def tells_words(self) -> bool:
+        """Whether a model of this task has a vocabulary head."""
+        return self.is_corpus or self.cloze is not None
+
+    def head(self, tokenizer: Any) -> Head:
+        """What a model of this task has above its layers.
+
+        Raises:
+            KdbenchError: an answer that is not a single token.
+        """
+        if self.is_corpus:
+            return WordHead()
+        if self.cloze is None:
+            return ChoiceHead(len(self.labels)) if self.chooses else ClassHead(self.labels)
+        if self.chooses:
+            return WordHead(None, len(self.labels), self.cloze.length_penalty)
+        return WordHead(tuple(single_tokens(tokenizer, self.cloze.answers, "data.cloze.answers")))
 
     @property
     def score(self) -> str:
-        """The key of the primary metric, `validation/<name>`; higher is better for every metric of ours."""
+        """The key of the primary metric, `validation/<name>`, of which higher is better."""
         return f"validation/{self.metrics[0]}"
 
     def rows(self, split: str) -> int | None:
         """The cap on the rows of a split, or None."""
         return self.train_rows if split == "train" else self.evaluation_rows
-
-    def _check(self) -> None:
-        if self.kind not in ("classification", "regression"):
-            raise KdbenchError(f"data.kind={self.kind} is unknown; choose classification or regression")
-        if len(self.text) not in (1, 2):
-            raise KdbenchError(f"data.text={list(self.text)} must name one column of text, or two for a pair")
-        if self.kind == "classification" and len(set(self.labels)) < max(2, len(self.labels)):
-            raise KdbenchError(f"data.labels={list(self.labels)} must name two or more different classes")
-        known = CLASSIFICATION if self.kind == "classification" else REGRESSION
-        unknown = [name for name in self.metrics if name not in known]
-        if unknown or not self.metrics:
-            named = f"{unknown[0]} is no metric of a {self.kind}" if unknown else "is empty"
-            raise KdbenchError(f"data.metrics={list(self.metrics)}: {named}; choose among {', '.join(known)}")
-        if self.kind == "classification" and "f1" in self.metrics and len(self.labels) != 2:
-            raise KdbenchError(
-                f"data.metrics: f1 needs two classes and {self.name} has {len(self.labels)}: use macro_f1"
-            )
-        for key in ("train_rows", "evaluation_rows"):
-            whole(f"data.{key}", getattr(self, key), null="every row")
-        whole("data.max_length", self.max_length)
-        switch("data.unlabelled", self.unlabelled)
-        if self.max_length < 3 + len(self.text):
-            raise KdbenchError(f"data.max_length={self.max_length} leaves no room for text; choose 8 or more")
 
 
 def _strings(value: Any) -> tuple[str, ...]:

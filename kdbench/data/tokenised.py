@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from kdbench.config import instantiate
+from kdbench.data.corpus import rows_of_texts, texts_of
 from kdbench.data.rows import Rows, rows_of
-from kdbench.data.source import choose
+from kdbench.data.source import Table, choose
 from kdbench.data.split import Split
 from kdbench.data.task import Task
 from kdbench.error import KdbenchError
@@ -49,7 +51,7 @@ def data_signature(data: Mapping[str, Any], data_root: Path, tokenizer_folder: P
     for ours, theirs in task.splits.items():
         identities[ours] = source.identity(theirs, data_root, fingerprint)
         if identities[ours] is None and ours not in task.optional:
-            raise KdbenchError(source.lacks(theirs, data_root))
+            raise KdbenchError(source.lacks(theirs, data_root, task.key))
     content: dict[str, Any] = {
         "version": VERSION,
         "source": {"_target_": f"{type(source).__module__}.{type(source).__qualname__}", "splits": identities},
@@ -61,7 +63,22 @@ def data_signature(data: Mapping[str, Any], data_root: Path, tokenizer_folder: P
     }
     if task.train_rows is not None or task.evaluation_rows is not None:
         content["caps"]["seed"] = task.seed
+    if task.is_corpus:
+        content["corpus"] = {"packed": task.packed, "replace": dict(task.replace)}
+    content |= _of_answers(task)
     return signature("data", content)
+
+
+def _of_answers(task: Task) -> dict[str, Any]:
+    """What else determines the arrays of a task that most tasks are not."""
+    found: dict[str, Any] = {
+        "prompt": None if task.cloze is None else task.cloze.prompt.text,
+        "choices": task.choice_list or list(task.choices),
+        "maps": {column: dict(words) for column, words in task.maps.items()},
+        "gaps": dict(task.gaps),
+        "group": list(task.group),
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def tokenised(store: Store, data: Mapping[str, Any], data_root: Path, tokenizer_folder: Path) -> dict[str, Split]:
@@ -73,7 +90,12 @@ def tokenised(store: Store, data: Mapping[str, Any], data_root: Path, tokenizer_
     made = data_signature(data, data_root, tokenizer_folder, store.root / "fingerprints.json")
     folder = store.obtain("data", made, functools.partial(_build, data, data_root, tokenizer_folder))
     there = read_json(folder / "meta.json")["splits"]
-    return {name: Split.load(folder, name) for name in Task.from_config(data).splits if name in there}
+    splits = {name: Split.load(folder, name) for name in Task.from_config(data).splits if name in there}
+    if data["kind"] != "words":
+        return splits
+    # What is trained on has other places in every epoch; what is evaluated always the same.
+    masking, tokenizer = instantiate(data["masking"]), load_tokenizer(tokenizer_folder)
+    return {name: rows if name == "train" else masking.held_out(rows, tokenizer) for name, rows in splits.items()}
 
 
 def tokenizer_fingerprint(folder: Path) -> str:
@@ -119,24 +141,38 @@ def _build(data: Mapping[str, Any], data_root: Path, tokenizer_folder: Path, fol
         table = source.read(theirs, data_root)
         if table is None:
             if ours not in task.optional:
-                raise KdbenchError(source.lacks(theirs, data_root))
+                raise KdbenchError(source.lacks(theirs, data_root, task.key))
             log.info("%s: no split %s in the source %s", task.name, theirs, data["source"])
             continue
-        split = tokenise(tokenizer, rows_of(task, ours, table), task.max_length)
+        split = _rows(tokenizer, task, ours, table)
         split.save(folder, ours)
         splits[ours] = {"rows": len(split), "tokens": len(split.tokens)}
     write_json(folder / "meta.json", {"name": task.name, "splits": splits})
 
 
-def tokenise(tokenizer: Any, rows: Rows, max_length: int) -> Split:
+def _rows(tokenizer: Any, task: Task, split: str, table: Table) -> Split:
+    if task.is_corpus:
+        return rows_of_texts(tokenizer, texts_of(task, split, table), task, split)
+    return tokenise(tokenizer, rows_of(task, split, table), task)
+
+
+def tokenise(tokenizer: Any, rows: Rows, task: Task) -> Split:
     """Turn texts into ragged arrays of tokens."""
-    tokens, types, lengths = [], [], []
-    for ids, kinds in _encoded(tokenizer, rows.texts, max_length):
-        tokens.append(np.array(ids, dtype=np.int32))
-        types.append(np.array(kinds, dtype=np.int8))
-        lengths.append(len(ids))
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
-    return Split(np.concatenate(tokens), np.concatenate(types), offsets, rows.labels, rows.index)
+    if task.cloze is not None:
+        answers = rows.choices if task.chooses else None
+        found = task.cloze.prompt.sequences(tokenizer, rows.columns, answers, task.max_length)
+        tokens, words = [ids for ids, _ in found], np.concatenate([places for _, places in found]).astype(np.int32)
+        types = [np.zeros(len(ids)) for ids in tokens]
+    else:
+        encoded = list(_encoded(tokenizer, list(map(rows.texts, task.text)), task.max_length))
+        absent = [False] * len(encoded) if rows.choices is None else [choice is None for choice in rows.choices]
+        cut = [1 if missing else len(ids) for missing, (ids, _) in zip(absent, encoded, strict=True)]
+        tokens = [np.array(ids[:kept]) for kept, (ids, _) in zip(cut, encoded, strict=True)]
+        types = [np.array(kinds[:kept]) for kept, (_, kinds) in zip(cut, encoded, strict=True)]
+        words = None
+    offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in tokens], dtype=np.int64)]).astype(np.int64)
+    flat = np.concatenate(tokens).astype(np.int32), np.concatenate(types).astype(np.int8), offsets
+    return Split(*flat, rows.labels, rows.index, words, rows.groups, rows.credits)
 
 
 def _encoded(tokenizer: Any, texts: list[list[str]], max_length: int) -> Iterator[tuple[list[int], list[int]]]:

@@ -53,7 +53,7 @@ def test_one_yaml_makes_a_data_set(mine, tmp_path, tokenizer_folder, suffix) -> 
         write(tmp_path / "my_folder", split, suffix)
     data = mine()
     table = choose(data).read("train", tmp_path)
-    assert rows_of(Task.from_config(data), "train", table).texts == [TEXTS]
+    assert rows_of(Task.from_config(data), "train", table).columns == {"sentence": TEXTS}
     splits = tokenised(Store(tmp_path / "store"), data, tmp_path, tokenizer_folder)
     assert list(splits) == ["train", "validation"]
     assert splits["train"].labels.tolist() == [1, 0, 1, 0, 1]

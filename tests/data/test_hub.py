@@ -33,7 +33,7 @@ data = json.loads(sys.argv[1])
 try:
     table = choose(data).read(sys.argv[2], Path("/nowhere"))
     rows = None if table is None else rows_of(Task.from_config(data), "train", table)
-    answer = None if rows is None else [rows.texts, rows.labels.tolist()]
+    answer = None if rows is None else [list(rows.columns.values()), rows.labels.tolist()]
 except KdbenchError as error:
     answer = str(error)
 sys.stdout.write(json.dumps(answer))
@@ -95,5 +95,5 @@ def test_without_cache_and_network_the_way_out_is_named(tmp_path, make_data, nam
     sentence = load(tmp_path / "empty", make_data(name), "train")
     assert isinstance(sentence, str)
     assert "\n" not in sentence
-    assert f"data.source=hub cannot load nyu-mll/glue {name[5:]} (" in sentence
-    assert "unset HF_HUB_OFFLINE to download it, or take data.source=folder with paths.data set" in sentence
+    assert f"source=hub cannot load nyu-mll/glue {name[5:]} (" in sentence
+    assert "unset HF_HUB_OFFLINE to download it, or take source=folder with paths.data set" in sentence

@@ -89,7 +89,7 @@ def test_regression_labels_are_floats_and_the_hidden_value_is_nan(make_task) -> 
 def test_only_training_leaves_out_unlabelled_rows(make_task, split, overrides, places) -> None:
     rows = rows_of(make_task(*overrides), split, table([1, -1, 0]))
     assert rows.index.tolist() == places
-    assert rows.texts == [[f"t{place}" for place in places]]
+    assert rows.columns == {"text": [f"t{place}" for place in places]}
 
 
 def test_a_task_without_a_label_column_is_for_distillation(make_task) -> None:

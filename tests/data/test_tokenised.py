@@ -14,6 +14,7 @@ from kdbench.data.source import choose
 from kdbench.data.tokenised import data_signature, tokenised, tokenizer_fingerprint
 from kdbench.error import KdbenchError
 from kdbench.store import Store
+from kdbench.tokenizer import load_tokenizer
 
 ROOT = Path("/nowhere")  # generated data need no folder
 
@@ -144,3 +145,13 @@ def test_a_composed_node_serves_as_well_as_plain_values(make_data, tokenizer_fol
     data = make_data("generated", "data.text=[text,second]", "data.train_rows=9")
     plain = data_signature(data, ROOT, tokenizer_folder)
     assert data_signature(OmegaConf.create(data), ROOT, tokenizer_folder) == plain
+
+
+def test_a_tokenizer_that_has_read_fewer_words_than_its_file_is_refused(tmp_path: Path) -> None:
+    """As transformers 5 makes one from `vocab_file=`, which it passes over in silence."""
+    from transformers import BertTokenizer
+
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "word", "other"]))
+    BertTokenizer(vocab_file=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    with pytest.raises(KdbenchError, match=r"vocab\.txt has 7 words, but transformers has read 5 of them: save"):
+        load_tokenizer(tmp_path)

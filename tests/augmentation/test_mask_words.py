@@ -1,0 +1,126 @@
+"""Masked words: how many, which, what they show, and that nothing but counters decides."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kdbench.augmentation.mask_words import MaskWords, ordinary_words
+from kdbench.data.batch import NO_PLACE
+from kdbench.data.split import Split
+from kdbench.error import KdbenchError
+
+CLS, SEP, MASK = 1, 2, 3
+WORDS = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", *(f"w{place}" for place in range(60)),
+         *(f"##p{place}" for place in range(40))]  # fmt: skip
+FIRST, PIECES = 5, 65
+
+
+class Tokenizer(SimpleNamespace):
+    mask_token_id, all_special_ids = MASK, (0, CLS, SEP, MASK)
+
+    def __len__(self) -> int:
+        return len(WORDS)
+
+    def convert_ids_to_tokens(self, places: list[int]) -> list[str]:
+        return [WORDS[place] for place in places]
+
+
+@pytest.fixture
+def rows() -> Split:
+    """2,000 rows of 5 to 20 tokens between [CLS] and [SEP], rare words among frequent ones."""
+    random = np.random.default_rng(0)
+    chances = 1.0 / np.arange(1, len(WORDS) - FIRST + 1)
+    parts = []
+    for _ in range(2000):
+        words = random.choice(np.arange(FIRST, len(WORDS)), size=random.integers(5, 21), p=chances / chances.sum())
+        parts.append(np.array([CLS, *words, SEP]))
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+    tokens = np.concatenate(parts).astype(np.int32)
+    return Split(tokens, np.zeros(len(tokens), np.int8), offsets, np.zeros(2000, np.int64), random.permutation(2000))
+
+
+def places_of(split: Split) -> np.ndarray:
+    assert split.words is not None
+    return np.asarray(split.words != NO_PLACE)
+
+
+def test_a_share_of_the_ordinary_tokens_are_places_of_their_own_words(rows: Split) -> None:
+    found = MaskWords(rate=0.15).variant(rows, 0, Tokenizer())
+    places, ordinary = places_of(found), rows.tokens >= FIRST
+    assert abs(places[ordinary].mean() - 0.15) < 0.01 and not places[~ordinary].any()
+    assert found.words is not None and np.array_equal(found.words[places], rows.tokens[places])
+    assert np.array_equal(found.tokens[~places], rows.tokens[~places])
+
+
+def test_four_fifths_are_hidden_a_tenth_shows_another_word_and_a_tenth_itself(rows: Split) -> None:
+    found = MaskWords(rate=0.5).variant(rows, 0, Tokenizer())
+    places = places_of(found)
+    shown, were = found.tokens[places], rows.tokens[places]
+    other = (shown != MASK) & (shown != were)
+    assert abs((shown == MASK).mean() - 0.8) < 0.01 and abs((shown == were).mean() - 0.1) < 0.015
+    assert abs(other.mean() - 0.1) < 0.015
+    assert np.isin(shown[other], ordinary_words(Tokenizer())).all(), "no special and no unused word is shown"
+
+
+def test_versions_differ_and_the_held_out_one_is_like_none_of_them(rows: Split) -> None:
+    masking, ordinary = MaskWords(), rows.tokens >= FIRST
+    versions = [
+        *(masking.variant(rows, number, Tokenizer()) for number in range(3)),
+        masking.held_out(rows, Tokenizer()),
+    ]
+    made = [places_of(version)[ordinary] for version in versions]
+    for left, right in ((0, 1), (1, 2), (0, 3), (2, 3)):
+        assert abs((made[left] & made[right]).mean() - made[left].mean() * made[right].mean()) < 0.003
+
+
+def test_what_becomes_of_a_row_does_not_depend_on_the_others(rows: Split) -> None:
+    some = np.array([7, 3, 1999, 42])
+    whole, part = (MaskWords().variant(split, 4, Tokenizer()) for split in (rows, rows.take(some)))
+    assert whole.words is not None and part.words is not None
+    expected = whole.take(some)
+    assert np.array_equal(part.tokens, expected.tokens) and np.array_equal(part.words, expected.words)
+
+
+def test_pieces_of_a_word_are_places_together(rows: Split) -> None:
+    found = MaskWords(rate=0.3, whole_words=True).variant(rows, 0, Tokenizer())
+    places, ordinary = places_of(found), rows.tokens >= FIRST
+    assert abs(places[ordinary].mean() - 0.3) < 0.02
+    inside = np.flatnonzero((rows.tokens[1:] >= PIECES) & (rows.tokens[:-1] >= FIRST)) + 1
+    assert len(inside) > 1000 and np.array_equal(places[inside], places[inside - 1])
+    apart = np.flatnonzero((rows.tokens[1:] < PIECES) & ordinary[1:] & ordinary[:-1]) + 1
+    assert abs((places[apart] & places[apart - 1]).mean() - places[apart].mean() * places[apart - 1].mean()) < 0.01
+
+
+def test_rare_words_are_asked_for_more_often_at_the_same_rate(rows: Split) -> None:
+    found = MaskWords(rate=0.15, rarity=0.7).variant(rows, 0, Tokenizer())
+    places, ordinary = places_of(found), rows.tokens >= FIRST
+    assert abs(places[ordinary].mean() - 0.15) < 0.01
+    counts = np.bincount(rows.tokens, minlength=len(WORDS))
+    frequent, rare = (np.isin(rows.tokens, np.argsort(-counts)[part]) & ordinary for part in (slice(5), slice(50, 80)))
+    expected = (counts[np.argsort(-counts)[50:80]].mean() / counts[np.argsort(-counts)[:5]].mean()) ** -0.7
+    assert places[rare].mean() / places[frequent].mean() > expected / 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate": 0.0}, "must be more than 0"),
+        ({"rate": 1.5}, "corpus.masking.rate=1.5"),
+        ({"masked": 0.9, "random": 0.2}, "at most 1 together"),
+        ({"variants": 0}, "masking.variants=0"),
+        ({"whole_words": "yes"}, "masking.whole_words=yes"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(KdbenchError, match=message):
+        MaskWords(**options)  # type: ignore[arg-type]
+
+
+def test_a_tokenizer_without_a_mask_token_is_refused(rows: Split) -> None:
+    tokenizer = Tokenizer()
+    tokenizer.mask_token_id = None
+    with pytest.raises(KdbenchError, match="a corpus needs a mask token"):
+        MaskWords().variant(rows, 0, tokenizer)
