@@ -36,6 +36,7 @@ MODULES = (
     "single_run",
     "padding",
     "relation_loss",
+    "word_prediction",
     "output_reading",
     "step_overhead",
     "team",
@@ -44,7 +45,7 @@ MODULES = (
 )
 """Each has `lines(full: bool) -> list[Line]`."""
 LIBRARIES = ("torch", "transformers", "pytorch-lightning", "numpy")
-PEERS = ("textbrewer", "torchdistill")
+PEERS = ("textbrewer", "torchdistill", "liger-kernel")
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ from typing import TypeVar
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedModel
 
-from kdbench.encoder import Encoder, from_config
+from kdbench.encoder.base import Encoder
+from kdbench.encoder.load import from_config
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 Size = tuple[int, int]

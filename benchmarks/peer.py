@@ -1,6 +1,6 @@
 """Toolkits that are measured beside kdbench. They are no dependency of it, and lie in a folder that git ignores.
 
-pip install --no-deps --target benchmarks/peers textbrewer==0.2.1.post1 torchdistill==1.1.5
+pip install --no-deps --target benchmarks/peers textbrewer==0.2.1.post1 torchdistill==1.1.5 liger-kernel==0.8.5
 """
 
 from __future__ import annotations

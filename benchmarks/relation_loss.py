@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -29,6 +27,7 @@ from torch.nn import functional
 
 from benchmarks.line import Line
 from benchmarks.measure import difference, gain, in_turns, same, spread
+from benchmarks.memory import elsewhere, peak_bytes
 from kdbench.knowledge.base import Knowledge
 from kdbench.knowledge.gram_features import GramFeatures
 from kdbench.knowledge.gram_tokens import GramTokens
@@ -82,7 +81,8 @@ def measured(case: Case, rounds: int, processes: int) -> list[Line]:
     cpu = {side: [call[0] for call in calls] for side, calls in found.items()}
     parts = {side: [spread(part)[0] for part in zip(*calls, strict=True)] for side, calls in found.items()}
     told = {side: {"all": 1000 * each[0], "kernel": 1000 * each[1]} for side, each in parts.items()}
-    peaks = {side: [elsewhere(case, side) for _ in range(processes)] for side in ("naive", "fused")}
+    asked = str(CASES.index(case))
+    peaks = {side: [elsewhere("relation_loss", asked, side) for _ in range(processes)] for side in ("naive", "fused")}
     megabytes = {side: statistics.median(values) / 2**20 for side, values in peaks.items()}
     naive = "naive PyTorch" if "written" in found else "as written"
     return [
@@ -190,28 +190,14 @@ def times(case: Case, rounds: int) -> dict[str, list[tuple[float, float]]]:
     return in_turns(ways, rounds)
 
 
-def peak_bytes(case: Case, side: str) -> int:
-    """Of one call, above the level before it; the high-water mark is the kernel's (Linux)."""
+def peak(case: Case, side: str) -> int:
+    """Bytes of one call, after one on two short rows."""
     *few, tokens = inputs(case, rows=2, longest=8)
     call(losses(case, tokens)[side], *few)
     *sides, tokens = inputs(case)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = _high_water()
-    call(losses(case, tokens)[side], *sides)
-    return _high_water() - before
-
-
-def elsewhere(case: Case, side: str) -> float:
-    """`peak_bytes` in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.relation_loss", str(CASES.index(case)), side]
-    return float(subprocess.check_output(command, text=True))
-
-
-def _high_water() -> int:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    return peak_bytes(partial(call, losses(case, tokens)[side], *sides))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(peak_bytes(CASES[int(sys.argv[1])], sys.argv[2]))
+    print(peak(CASES[int(sys.argv[1])], sys.argv[2]))

@@ -23,7 +23,7 @@ from benchmarks.peer import HOW, peer
 from benchmarks.sweep import SAME, SAME_FROM_FILES, TEACHER_SEED
 from benchmarks.task import Gradient, Task, equal_rows
 from benchmarks.with_kdbench import Outputs
-from kdbench.encoder import Encoder
+from kdbench.encoder.base import Encoder
 from kdbench.module.student import StudentModule
 
 SAME_IN_BF16 = 3e-2

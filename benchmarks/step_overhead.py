@@ -27,7 +27,7 @@ from benchmarks.task import PADDING_ID, Task
 from benchmarks.with_kdbench import training_of
 from kdbench import lr_schedule
 from kdbench.data.batch import Batch, collate
-from kdbench.encoder import Encoder
+from kdbench.encoder.base import Encoder
 from kdbench.knowledge.attention import Attention
 from kdbench.knowledge.hidden import Hidden
 from kdbench.knowledge.label import Label

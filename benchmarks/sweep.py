@@ -25,7 +25,7 @@ from benchmarks.models import BERT_BASE, encoder, frozen, hugging_face
 from benchmarks.peer import HOW, peer
 from benchmarks.task import Task, equal_rows
 from benchmarks.with_kdbench import Batching
-from kdbench.encoder import Encoder
+from kdbench.encoder.base import Encoder
 
 TEACHER_SEED = 99
 ROUNDS = {True: 2, False: 1}

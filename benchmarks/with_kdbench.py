@@ -23,7 +23,7 @@ from kdbench import lr_schedule
 from kdbench.config import plain
 from kdbench.data.batch import collate
 from kdbench.data.split import Split
-from kdbench.encoder import Encoder
+from kdbench.encoder.base import Encoder
 from kdbench.knowledge.attention import Attention
 from kdbench.knowledge.hidden import Hidden
 from kdbench.knowledge.label import Label

@@ -1,8 +1,8 @@
 """What a model hands to the knowledge: `ModelOutputs`, the one meeting point of architectures and terms.
 
 The shapes used everywhere: logits and lens (B, C); hidden (B, S, D); cls and mean (B, D); query, key, value
-(B, H, S, d); scores (B, H, S, S); mask (B, S), true on real tokens. B is the batch, S the padded length, C the classes,
-D the width, H the heads, d = D / H.
+(B, H, S, d); scores (B, H, S, S); decoder_inputs (B, S, E), of the vocabulary head's last product; mask (B, S), true on
+real tokens. B is the batch, S the padded length, C the classes, D the width, H the heads, d = D / H.
 """
 
 from __future__ import annotations
@@ -12,8 +12,13 @@ from dataclasses import dataclass, field, fields
 
 from torch import Tensor
 
+from kdbench.decoder import Decoder
+
 Stream = tuple[str, int]
-"""One tensor of a model: its field in `ModelOutputs`, and its layer (0 for the logits)."""
+"""One tensor of a model: its field in `ModelOutputs`, and its layer (0 for the fields of `WITHOUT_LAYERS`)."""
+
+WITHOUT_LAYERS = ("logits", "decoder_inputs")
+"""Fields of a model as a whole."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class Taps:
     Layers count from 1; layer 0 of `hidden`, `cls` and `mean` is the embedding output. `cls` and `mean` are the first
     token of a hidden state and the mean of its real tokens: a knowledge that sees no more of a layer says so here.
     `scores` are the scaled products of query and key before softmax. `lens` is the model's own task head applied to a
-    layer's output. The empty set means "not read".
+    layer's output. `decoder_inputs` is what the vocabulary head's decoder is given, which comes with it: of the scores
+    of all words, one a token, nothing is kept. The empty set means "not read".
     """
 
     logits: bool = False
@@ -35,16 +41,16 @@ class Taps:
     value: frozenset[int] = frozenset()
     scores: frozenset[int] = frozenset()
     lens: frozenset[int] = frozenset()
+    decoder_inputs: bool = False
 
     def __or__(self, other: Taps) -> Taps:
         return Taps(*(getattr(self, each.name) | getattr(other, each.name) for each in fields(self)))
 
     def __iter__(self) -> Iterator[Stream]:
         """Every tensor that is read, in a fixed order."""
-        if self.logits:
-            yield "logits", 0
-        for each in fields(self)[1:]:
-            yield from ((each.name, layer) for layer in sorted(getattr(self, each.name)))
+        for each in fields(self):
+            found = getattr(self, each.name)
+            yield from ((each.name, layer) for layer in ([0] * found if isinstance(found, bool) else sorted(found)))
 
     @classmethod
     def of(cls, streams: Iterable[Stream]) -> Taps:
@@ -52,8 +58,8 @@ class Taps:
         read: dict[str, set[int]] = {}
         for name, layer in streams:
             read.setdefault(name, set()).add(layer)
-        logits = read.pop("logits", None) is not None
-        return cls(logits, **{name: frozenset(layers) for name, layers in read.items()})
+        whole = {name: read.pop(name, None) is not None for name in WITHOUT_LAYERS}
+        return cls(**{name: frozenset(of) for name, of in read.items()}, **whole)  # type: ignore[arg-type]
 
     @property
     def attention(self) -> frozenset[int]:
@@ -66,8 +72,13 @@ class Taps:
         return self.hidden | self.cls | self.mean | self.lens
 
     @property
+    def head(self) -> bool:
+        """Whether what stands above the last layer is read."""
+        return self.logits or self.decoder_inputs
+
+    @property
     def deepest(self) -> int:
-        """The last layer that is read; logits need them all, which the caller knows."""
+        """The last layer that is read; a head needs them all, which the caller knows."""
         return max(self.states | self.attention, default=0)
 
 
@@ -76,12 +87,13 @@ class ModelOutputs:
     """The tensors of one forward pass, filled only where a term asked for them.
 
     `labels` are the batch's, (B,): class ids (-1 where there is none) or, for a regression, floats (NaN where there is
-    none).
+    none). `words` are its places, (B, S): see `kdbench.data.batch.Batch`. `decoder` comes with `decoder_inputs`.
     """
 
     mask: Tensor
     logits: Tensor | None = None
     labels: Tensor | None = None
+    words: Tensor | None = None
     hidden: Mapping[int, Tensor] = field(default_factory=dict)
     cls: Mapping[int, Tensor] = field(default_factory=dict)
     mean: Mapping[int, Tensor] = field(default_factory=dict)
@@ -90,3 +102,5 @@ class ModelOutputs:
     value: Mapping[int, Tensor] = field(default_factory=dict)
     scores: Mapping[int, Tensor] = field(default_factory=dict)
     lens: Mapping[int, Tensor] = field(default_factory=dict)
+    decoder_inputs: Tensor | None = None
+    decoder: Decoder | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +15,10 @@ from kdbench.outputs import ModelOutputs, Taps
 from kdbench.shape import Shape
 
 Objective = Callable[..., Tensor]
-Distance = Callable[[Tensor, Tensor, Tensor], Tensor]
+Values = Any
+"""What a knowledge reads of a layer: a tensor, batch first; `kdbench.decoder.Words` where that tensor would be too
+large to be there at once, which no projection maps and no pairing joins."""
+Distance = Callable[[Values, Values, Tensor], Tensor]
 """(student, teacher, tokens) -> (B,): how far apart two sides are as `extract` or `join` returned them, projected."""
 
 
@@ -34,6 +37,12 @@ class Knowledge(ABC):
     in_batch: bool = False
     """A sample is compared with the other samples of its batch, so that the loss depends on who they are."""
 
+    of_words: ClassVar[bool] = False
+    """What is compared are scores of all words at some places, a row of them each, and not of the task's classes."""
+
+    of_hidden_words: ClassVar[bool] = False
+    """It needs the words that a corpus hides, which the prompts of a task do not have."""
+
     from_labels: ClassVar[bool] = False
     """The teacher's side is the batch's labels: no teacher is run for such a term."""
 
@@ -50,10 +59,10 @@ class Knowledge(ABC):
         return self.taps(layers)
 
     @abstractmethod
-    def extract(self, outputs: ModelOutputs, layer: int) -> Tensor:
+    def extract(self, outputs: ModelOutputs, layer: int) -> Values:
         """What is read of one layer, batch first; a projection maps its last axis."""
 
-    def target(self, outputs: ModelOutputs, layer: int) -> Tensor:
+    def target(self, outputs: ModelOutputs, layer: int) -> Values:
         """The teacher's side; the same reading unless a subclass says otherwise."""
         return self.extract(outputs, layer)
 
@@ -74,7 +83,7 @@ class Knowledge(ABC):
         """
         return values, None
 
-    def distance(self, objective: Objective, student: Tensor, teacher: Tensor, tokens: Tensor) -> Tensor:
+    def distance(self, objective: Objective, student: Values, teacher: Values, tokens: Tensor) -> Tensor:
         """The objective between what is compared of the two sides, as it is written: (B,)."""
         left, mask = self.relate(student, tokens)
         right, _ = self.relate(teacher, tokens)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdbench.config import compares as compared_by
-from kdbench.config import module_of
 from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.term_config import compares as compared_by
+from kdbench.term_config import module_of
 from kdbench.value import number, switch
 
 VERSION = 1

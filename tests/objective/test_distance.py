@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdbench.config import compares
 from kdbench.error import KdbenchError
 from kdbench.objective import mse as mse_module
 from kdbench.objective import smooth_l1 as smooth_l1_module
@@ -19,6 +18,7 @@ from kdbench.objective.cosine import cosine
 from kdbench.objective.mse import mse
 from kdbench.objective.pearson import pearson
 from kdbench.objective.smooth_l1 import smooth_l1
+from kdbench.term_config import compares
 
 MASK = torch.tensor([[True, True, True], [True, True, False], [True, False, False], [False, True, False]])
 PKD = partial(mse, l2_norm=True, reduction="sum")

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from kdbench.check import check as check_whole
-from kdbench.config import compares, compose
+from kdbench.config import compose
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.objective.cross_entropy import cross_entropy
 from kdbench.objective.kl import kl
 from kdbench.objective.margin import check, margin
 from kdbench.objective.mse import mse
+from kdbench.term_config import compares
 
 INNER = {"_target_": "kdbench.objective.kl.kl", "_partial_": True, "temperature": 1.0}
 
