@@ -33,7 +33,16 @@ def command(
 
     opened, signature = open_run(run, store)
     folder = export(opened, signature, out or Path("exports") / signature, force)
-    typer.echo(f"{folder}: AutoModelForSequenceClassification.from_pretrained loads it")
+    typer.echo(f"{folder}: {loader(opened, signature)}.from_pretrained loads it")
+
+
+def loader(store: Store, signature: str) -> str:
+    """The class of transformers that loads a run's exported student."""
+    from kdbench.encoder.load import auto_class
+    from kdbench.finished_run import FinishedRun
+
+    run = FinishedRun(store, signature)
+    return auto_class(run.task.head(run.tokenizer))
 
 
 @shows_errors
@@ -78,23 +87,28 @@ def export(store: Store, signature: str, out: Path, force: bool = False) -> Path
 
 
 def _write(run: FinishedRun, folder: Path) -> None:
-    from kdbench.encoder import Encoder, head_options
+    from kdbench.encoder.base import Encoder
+    from kdbench.encoder.load import auto_class, head_options
     from kdbench.model_card import model_card
+    from kdbench.vocabulary.exported_tokenizer import save_with_rows
 
-    student = run.student()
+    student, head = run.student().bare, run.task.head(run.tokenizer)
     if not isinstance(student, Encoder):
         raise KdbenchError(
             f"the student of run {run.signature} is a {type(student).__name__}, which transformers has no class for: "
             "it can be evaluated, but not exported as a Hugging Face folder"
         )
     config = student.model.config
-    for key, value in head_options(run.task.labels).items():
+    for key, value in head_options(head).items():
         setattr(config, key, value)
     student.save(folder)
     tokenizer = run.tokenizer
     tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
-    tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(model_card(run.record, run.task), encoding="utf-8")
+    if (vocabulary := run.vocabulary) is None:
+        tokenizer.save_pretrained(folder)
+    else:  # the scores of an expanded output are those of the rows too, each for all words that share it
+        save_with_rows(tokenizer, vocabulary, folder)
+    (folder / "README.md").write_text(model_card(run.record, run.task, auto_class(head)), encoding="utf-8")
     for file in folder.iterdir():  # the weights come with the permissions of a private file
         file.chmod(0o666 & ~_umask())
 

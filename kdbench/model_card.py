@@ -10,33 +10,53 @@ from kdbench.data.task import Task
 
 HEADER = """---
 library_name: transformers
-pipeline_tag: text-classification
+pipeline_tag: {pipeline}
 tags:
 - knowledge-distillation
 - kdbench
 ---"""
 
 
-def model_card(record: Mapping[str, Any], task: Task) -> str:
-    """The text of README.md, with the header that the Hugging Face hub reads; every number is the record's."""
+PIPELINES = {
+    "AutoModelForSequenceClassification": "text-classification",
+    "AutoModelForMaskedLM": "fill-mask",
+    "AutoModelForMultipleChoice": "multiple-choice",
+}
+
+
+def model_card(record: Mapping[str, Any], task: Task, loader: str) -> str:
+    """The text of README.md, with the header that the Hugging Face hub reads; every number is the record's.
+
+    Args:
+        record: of the run.
+        task: its own.
+        loader: the class of transformers that loads the student.
+    """
     parts = {
         f"# A distilled student for {task.name}": _about(record, task),
         "## Scores": _scores(record),
         "## Making": _making(record),
-        "## Loading": _loading(task),
+        "## Loading": _loading(record, task, loader),
         "## Licence": _licence(record, task),
     }
     sections = ["\n".join([title, "", *lines]) for title, lines in parts.items()]
-    return "\n\n".join([HEADER, *sections]) + "\n"
+    return "\n\n".join([HEADER.format(pipeline=PIPELINES[loader]), *sections]) + "\n"
 
 
 def _about(record: Mapping[str, Any], task: Task) -> Iterator[str]:
     parameters = record["student"]["parameters"]
     yield f"A transformer encoder with {parameters['total']:,} parameters ({parameters['encoder']:,} in its layers),"
-    yield f"trained with kdbench on `{task.name}`, with the teacher `{_name(record['config']['teacher']['model'])}`."
+    taught = record.get("teacher") is not None
+    teacher = f"with the teacher `{_name(record['config']['teacher']['model'])}`" if taught else "without a teacher"
+    yield f"trained with kdbench on `{task.name}`, {teacher}."
     yield ""
     texts = " and ".join(f"`{column}`" for column in task.text)
-    if task.kind == "regression":
+    if task.is_corpus:
+        yield "It tells which word stands where one is hidden."
+    elif task.cloze is not None:
+        yield f"It answers by the word that it tells in `{task.cloze.prompt.text}`:"
+        yield f"{', '.join(f'`{word}`' for word in task.cloze.answers) or 'a choice of its own for every row'}."
+    elif task.kind == "regression":
         yield f"It reads {texts} and gives one number."
     else:
         yield f"It reads {texts} and chooses among {', '.join(f'`{label}`' for label in task.labels)}."
@@ -75,26 +95,84 @@ def _short(node: Mapping[str, Any]) -> str:
     return f"{name}({settings})" if settings else name
 
 
-def _loading(task: Task) -> list[str]:
-    texts = ", ".join(f'"<{column}>"' for column in task.text)
-    return [
+def _loading(record: Mapping[str, Any], task: Task, loader: str) -> list[str]:
+    lines = [
         "```python",
-        "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
+        f"from transformers import {loader}, AutoTokenizer",
         "",
         'folder = "."  # of this file',
-        "model = AutoModelForSequenceClassification.from_pretrained(folder).eval()",
+        f"model = {loader}.from_pretrained(folder).eval()",
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        f'inputs = tokenizer({texts}, truncation=True, max_length={task.max_length}, return_tensors="pt")',
-        "logits = model(**inputs).logits",
+        *_calling(task, loader),
         "```",
     ]
+    if record.get("vocabulary") is not None:
+        lines += [
+            "",
+            "The tokenizer gives several words the same number: those that the model does not have share that of the",
+            "word that stands for them. Saved again by transformers, it would forget which.",
+        ]
+    return lines
+
+
+def _calling(task: Task, loader: str) -> list[str]:
+    """What is done with model and tokenizer once they are loaded."""
+    if loader == "AutoModelForMultipleChoice":
+        choices = ", ".join(f'"<{label}>"' for label in task.labels)
+        return [
+            f"choices = [{choices}]",
+            f'inputs = tokenizer(["<text>"] * len(choices), choices, padding=True, truncation=True, max_length='
+            f'{task.max_length}, return_tensors="pt")',
+            "logits = model(**{name: values[None] for name, values in inputs.items()}).logits",
+        ]
+    if loader == "AutoModelForMaskedLM":
+        return _telling(task)
+    texts = ", ".join(f'"<{column}>"' for column in task.text)
+    return [
+        f'inputs = tokenizer({texts}, truncation=True, max_length={task.max_length}, return_tensors="pt")',
+        "logits = model(**inputs).logits",
+    ]
+
+
+def _telling(task: Task) -> list[str]:
+    """Of a model that answers in words; a choice's own words take the place of as many masks."""
+    prompt = "<text> {mask}" if task.cloze is None else task.cloze.prompt.text
+    columns = [] if task.cloze is None else task.cloze.prompt.columns
+    filled = "".join(f', {name}="<{name}>"' for name in columns)
+    lines = [f"prompt = {prompt!r}"]
+    if task.chooses:
+        lines += [
+            "",
+            "def score(choice):",
+            '    """The log-probabilities of the words of a choice, all of them hidden at once."""',
+            '    words = tokenizer(choice, add_special_tokens=False)["input_ids"]',
+            f'    text = prompt.format(choice=" ".join([tokenizer.mask_token] * len(words)){filled})',
+            f'    inputs = tokenizer(text, truncation=True, max_length={task.max_length}, return_tensors="pt")',
+            '    places = inputs["input_ids"] == tokenizer.mask_token_id',
+            "    likely = model(**inputs).logits[places].log_softmax(dim=-1)",
+            f"    return likely[range(len(words)), words].sum() / len(words) ** {_penalty(task)}",
+            "",
+            'scores = [score(choice) for choice in ("<choice>", "<another>")]',
+        ]
+        return lines
+    lines += [
+        f"text = prompt.format(mask=tokenizer.mask_token{filled})",
+        f'inputs = tokenizer(text, truncation=True, max_length={task.max_length}, return_tensors="pt")',
+        'words = model(**inputs).logits[inputs["input_ids"] == tokenizer.mask_token_id]',
+    ]
+    answers = () if task.cloze is None else task.cloze.answers
+    return [*lines, f"logits = words[:, tokenizer.convert_tokens_to_ids({list(answers)})]"] if answers else lines
+
+
+def _penalty(task: Task) -> float:
+    return 0.0 if task.cloze is None else task.cloze.length_penalty
 
 
 def _licence(record: Mapping[str, Any], task: Task) -> Iterator[str]:
     teacher = _name(record["config"]["teacher"]["model"])
-    yield f"None is stated here. The weights derive from the teacher `{teacher}` and"
-    yield f"from the data `{task.name}`, whose licences both bear on what may be done with them: read these, and state"
-    yield "yours before you publish the model."
+    yield f"None is stated here. The weights derive from the teacher `{teacher}`, where they begin as its layers or"
+    yield f"learn from it, and from the data `{task.name}`, whose licences bear on what may be done with them: read"
+    yield "these, and state yours before you publish the model."
 
 
 def _name(value: object) -> str:

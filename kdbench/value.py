@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from kdbench.error import KdbenchError
+from kdbench.error import ImpossibleError, KdbenchError
 
 
 def whole(key: str, value: object, least: int = 1, null: str | None = None) -> None:
@@ -13,6 +13,13 @@ def whole(key: str, value: object, least: int = 1, null: str | None = None) -> N
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise KdbenchError(f"{key}={value} must be a whole number of at least {least}{_or_null(null)}")
+
+
+def divides(key: str, value: int, of: str, whole: int) -> None:
+    """Refuse what does not divide another value, with all that would."""
+    if whole % value:
+        divisors = [str(each) for each in range(1, whole + 1) if whole % each == 0]
+        raise ImpossibleError(f"{key}={value} does not divide {of}={whole}: choose one of {', '.join(divisors)}")
 
 
 def number(key: str, value: object, null: str | None = None) -> None:

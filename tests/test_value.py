@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kdbench.error import KdbenchError
-from kdbench.value import choice, number, positive, share, switch, whole
+from kdbench.value import choice, divides, number, positive, share, switch, whole
 
 INFINITE = [math.nan, math.inf, -math.inf]
 
@@ -47,3 +47,9 @@ def test_a_choice_names_all_there_are() -> None:
     choice("keep", "best", ("best", "last"))
     with pytest.raises(KdbenchError, match=r"^device=tpu is unknown: choose auto, cpu or gpu$"):
         choice("device", "tpu", ("auto", "cpu", "gpu"))
+
+
+def test_a_number_that_does_not_divide_is_refused_with_those_that_do() -> None:
+    divides("a.key", 4, "a.whole", 12)
+    with pytest.raises(KdbenchError, match=r"^a\.key=5 does not divide a\.whole=12: choose one of 1, 2, 3, 4, 6, 12$"):
+        divides("a.key", 5, "a.whole", 12)

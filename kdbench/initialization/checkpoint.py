@@ -6,14 +6,15 @@ from pathlib import Path
 
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.initialization.base import Initialization
-from kdbench.model import Model
+from kdbench.model import Model, load_weights
 from kdbench.store import Store, read_json
 
 VERSION = 1
 
 
 class Checkpoint(Initialization):
-    """Takes all weights from a finished stage of the store, so that stages and studies can build on each other.
+    """Takes all weights from a finished stage of the store, so that stages and studies can build on each other. Of a
+    student with another head, as one that was trained on a corpus, it takes the body.
 
     Args:
         signature: of the stage (`kdbench-store list --kind stage`), or of a run, which means its last stage.
@@ -29,10 +30,8 @@ class Checkpoint(Initialization):
         self._stage(store)
 
     def initialize(self, student: Model, teacher: Model | None, store: Store) -> None:
-        from safetensors.torch import load_file
-
         try:
-            student.load_state_dict(load_file(self._stage(store) / "student.safetensors"))
+            load_weights(student, self._stage(store))
         except RuntimeError as error:
             raise ImpossibleError(
                 f"initialization.signature={self.signature} is a student of another shape: choose the same student and "

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from kdbench.error import ImpossibleError
+from kdbench.head import ClassHead, WordHead
 from kdbench.initialization.base import Initialization
-from kdbench.model import Model
+from kdbench.model import Model, own_weights, take_over
 from kdbench.pretrained import Source, fingerprint, locate
 from kdbench.store import Store
+from kdbench.student.compressed import of_kept_words
 
 VERSION = 1
+CLASSIFIER = "model.classifier."
 
 
 class Pretrained(Initialization):
-    """Takes embeddings and layers from a Hugging Face folder or hub name; the classifier keeps its fresh weights.
+    """Takes embeddings and layers from a Hugging Face folder or hub name.
+
+    A vocabulary head comes too where both sides have one; a classifier keeps its fresh weights.
 
     Args:
         source: `folder`, `hub` or `embedded`.
@@ -27,18 +32,20 @@ class Pretrained(Initialization):
         return {"weights": fingerprint(locate(self.source, self.model, self.revision, "initialization.model"))}
 
     def initialize(self, student: Model, teacher: Model | None, store: Store) -> None:
-        from kdbench import encoder
-        from kdbench.encoder import Encoder
+        from kdbench.encoder.base import Encoder
+        from kdbench.encoder.load import from_folder
 
         folder = locate(self.source, self.model, self.revision, "initialization.model")
-        donor = encoder.from_folder(folder, head=("fresh", "head"))
-        if not isinstance(student, Encoder):
+        head = WordHead() if student.shape.decoder_width else ClassHead(("fresh", "head"))
+        donor, bare = from_folder(folder, head, fresh=True), student.bare
+        if not isinstance(bare, Encoder):
             raise ImpossibleError(
                 "initialization=pretrained loads a Hugging Face encoder, which this student is not: choose "
                 "initialization=random"
             )
         try:
-            student.model.base_model.load_state_dict(donor.model.base_model.state_dict())
+            theirs = {name: value for name, value in own_weights(donor).items() if not name.startswith(CLASSIFIER)}
+            take_over(bare, of_kept_words(student, theirs))
         except RuntimeError as error:
             raise ImpossibleError(
                 f"initialization.model={self.model} has the shape {donor.shape}, the student {student.shape}: choose "

@@ -13,10 +13,11 @@ from kdbench.matching.base import Matching, Pairs
 from kdbench.model import Model
 from kdbench.shape import Shape
 from kdbench.store import Store
+from kdbench.student.compressed import Compressed, of_kept_words
 from kdbench.value import choice
 
 if TYPE_CHECKING:
-    from kdbench.encoder import Encoder
+    from kdbench.encoder.base import Encoder
 
 VERSION = 1
 
@@ -43,6 +44,12 @@ class TeacherLayers(Initialization):
         self.name = f"teacher_{type(matching).__name__.lower()}"
 
     def check(self, student: Shape, teacher: Shape) -> None:
+        for role, shape in (("student", student), ("teacher", teacher)):
+            if not shape.apart:
+                raise ImpossibleError(
+                    f"initialization={self.name} copies layers, but those of the {role} are an ALBERT's, which share "
+                    "their weights: choose initialization=random"
+                )
         if student.layers > teacher.layers:
             raise ImpossibleError(
                 f"initialization={self.name} copies teacher layers, but the student has {student.layers} and the "
@@ -82,29 +89,29 @@ class TeacherLayers(Initialization):
             )
 
     def initialize(self, student: Model, teacher: Model | None, store: Store) -> None:
-        from kdbench.encoder import Encoder
+        from kdbench.encoder.base import Encoder
 
-        if not isinstance(student, Encoder) or not isinstance(teacher, Encoder):
+        ours = student.bare
+        if not isinstance(ours, Encoder) or not isinstance(teacher, Encoder):
             raise ImpossibleError(
                 f"initialization={self.name} copies transformer layers, which this pair of architectures does not "
                 "have: choose initialization=random"
             )
         try:
-            _refuse_other_rows(student, teacher)
-            self._copy(student.embeddings, teacher.embeddings)
-            for ours, theirs in self.matching.pairs(len(student.layers), len(teacher.layers)):
-                self._copy(student.layers[ours - 1], teacher.layers[theirs - 1])
+            _refuse_other_rows(student, ours, teacher)
+            self._copy(ours.embeddings, of_kept_words(student, teacher.embeddings.state_dict()))
+            for layer, of_teacher in self.matching.pairs(len(ours.layers), len(teacher.layers)):
+                self._copy(ours.layers[layer - 1], teacher.layers[of_teacher - 1].state_dict())
             theirs_by_name = teacher.heads
-            for name, part in student.heads.items():
-                self._copy(part, theirs_by_name[name])
+            for name, part in ours.heads.items():
+                self._copy(part, of_kept_words(student, theirs_by_name[name].state_dict()))
         except (RuntimeError, KeyError) as error:
             raise ImpossibleError(
                 f"initialization={self.name} does not fit: the student's parts have other shapes than the teacher's "
                 f"({_MUST[self.width]}): choose initialization=random"
             ) from error
 
-    def _copy(self, student: nn.Module, teacher: nn.Module) -> None:
-        theirs = teacher.state_dict()
+    def _copy(self, student: nn.Module, theirs: dict[str, Tensor]) -> None:
         if self.width == "slice":
             ours = student.state_dict()
             theirs = {name: _first_of(values, ours[name]) for name, values in theirs.items()}
@@ -117,9 +124,10 @@ _MUST = {
 }
 
 
-def _refuse_other_rows(student: Encoder, teacher: Encoder) -> None:
+def _refuse_other_rows(student: Model, bare: Encoder, teacher: Encoder) -> None:
     """Words and classes are no width: a table of them is never cut."""
-    words = [model.model.get_input_embeddings().num_embeddings for model in (student, teacher)]
+    words = [model.model.get_input_embeddings().num_embeddings for model in (bare, teacher)]
+    words[0] = len(student.rows) if isinstance(student, Compressed) else words[0]
     if words[0] != words[1] or student.shape.classes != teacher.shape.classes:
         raise RuntimeError(f"{words} words, {student.shape.classes} and {teacher.shape.classes} classes")
 

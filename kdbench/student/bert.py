@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kdbench.error import ImpossibleError
+from kdbench.head import Head
 from kdbench.model import Model
-from kdbench.shape import Shape
+from kdbench.shape import Shape, taps_of
+from kdbench.value import divides
 
 VERSION = 1
 
 
-def shape(options: Mapping[str, Any], classes: int) -> Shape:
+def shape(options: Mapping[str, Any], classes: int, word_head: bool = False) -> Shape:
     """The shape that `bert` would build from these options, without building it."""
-    if options["width"] % options["heads"]:
-        raise ImpossibleError(
-            f"student.heads={options['heads']} does not divide student.width={options['width']}: choose a divisor"
-        )
-    return Shape(options["layers"], options["width"], options["heads"], classes)
+    divides("student.heads", options["heads"], "student.width", options["width"])
+    width = options["width"]
+    taps = taps_of("bert", word_head, classes)
+    return Shape(options["layers"], width, options["heads"], classes, taps, width if word_head else 0)
 
 
 def bert(
@@ -27,24 +27,24 @@ def bert(
     heads: int,
     intermediate: int,
     vocabulary: int,
-    labels: tuple[str, ...],
+    head: Head,
     max_positions: int = 512,
     dropout: float = 0.1,
     padding_id: int = 0,
 ) -> Model:
-    """A BERT sequence classifier with fresh weights (Devlin et al. 2019), drawn from torch's generator.
+    """A BERT under a task head or a vocabulary head, with fresh weights (Devlin et al. 2019) from torch's generator.
 
     Args:
         layers, width, heads, intermediate: depth, D, H (dividing D), and the width of the feed-forward layer.
         vocabulary: rows of the word embedding: the tokenizer's size.
-        labels: class names; none for a regression, whose head has one output.
+        head: what stands above the layers.
         max_positions: the longest sequence.
         dropout: of hidden states and of attention.
         padding_id: the tokenizer's padding token.
     """
     from transformers import BertConfig
 
-    from kdbench import encoder
+    from kdbench.encoder.load import from_config, head_options
 
     config = BertConfig(
         vocab_size=vocabulary,
@@ -56,6 +56,6 @@ def bert(
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         pad_token_id=padding_id,
-        **encoder.head_options(labels),
+        **head_options(head),
     )
-    return encoder.from_config(config)
+    return from_config(config, head)
