@@ -11,21 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from kdbench.check_values import check_values
 from kdbench.config import instantiate, plain
 from kdbench.data.task import Task
 from kdbench.data.tokenised import tokenizer_fingerprint
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.initialization.base import Initialization
+from kdbench.language import corpus_stages, is_corpus, language_cfg
 from kdbench.module.training import Training
 from kdbench.outputs import Taps
-from kdbench.pretrained import locate, read_config
-from kdbench.shape import Shape, taps_of
-from kdbench.teacher_outputs.choice import OUTPUTS
+from kdbench.pretrained import locate
+from kdbench.shape import Shape
+from kdbench.teacher_folder import refuse_other_task, shape_in
 from kdbench.teaching import OWN, combiner_class, distils, refuse_unmergeable, teaching_members
 from kdbench.terms import mixes_samples, parts_of
-from kdbench.value import choice, positive, share, switch, whole
+from kdbench.value import choice, share, whole
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Checked(CheckedTeacher):
     """What the check had to find out, for those who go on.
 
     Attributes:
-        student: its shape.
+        student: its shape, on the run's own data.
         teachers: the shapes of those who teach, by name: of a team's members, or of the one teacher.
         taps: what each stage reads of each of them, in their order.
     """
@@ -59,30 +61,51 @@ def check(cfg: DictConfig) -> Checked:
         ImpossibleError: choices that cannot work together.
         KdbenchError: anything else a user can mend.
     """
-    _values(cfg)
-    own = check_teacher(cfg)
-    task = own.task
-    student = student_shape(plain(cfg.student), task.outputs)
-    _fits("student.max_positions", cfg.student.get("max_positions"), task)
-    initialization: Initialization = instantiate(cfg.initialization)
-    initialization.check(student, own.teacher)
+    check_values(cfg)
+    own = check_teacher(language_cfg(cfg) if is_corpus(cfg) else cfg)
+    on_corpus = corpus_stages(cfg)
+    language = check_teacher(language_cfg(cfg)) if on_corpus else own
     Training.from_config(plain(cfg.training))
     teachers = _teachers(cfg, own)
     taps = {}
-    for name, stage in cfg.stages.items():
+    for place, (name, stage) in enumerate(cfg.stages.items()):
+        side = language if name in on_corpus else own
+        student = _student(cfg, side.task)
+        if place == 0:
+            initialization: Initialization = instantiate(cfg.initialization)
+            initialization.check(student, side.teacher)
         Training.from_config(plain(stage.training), f"stages.{name}.training")
-        taps[str(name)] = _terms(cfg, str(name), student, teachers)
+        choice(f"stages.{name}.data", stage.data, ("task", "corpus"))
+        taps[str(name)] = _terms(cfg, str(name), side.task, {OWN: side.teacher} if name in on_corpus else teachers)
         _micro_batches(str(name), plain(stage))
-    return Checked(task, own.teacher, own.teacher_folder, student, teachers, taps)
+    _answers_kept(cfg, own.task)
+    return Checked(own.task, own.teacher, own.teacher_folder, _student(cfg, own.task), teachers, taps)
+
+
+def _answers_kept(cfg: DictConfig, task: Task) -> None:
+    """Refuse a student that might not have the words that it is to answer in, before they are counted."""
+    if cfg.vocabulary is None or task.cloze is None:
+        return
+    if missing := [word for word in task.cloze.answers if word not in cfg.vocabulary.reserved]:
+        raise KdbenchError(
+            f"data.cloze.answers: '{missing[0]}' is an answer of {task.name}, but none of the words that the student "
+            f"keeps whatever their number: add it to vocabulary.reserved={list(cfg.vocabulary.reserved)}"
+        )
+
+
+def _student(cfg: DictConfig, task: Task) -> Shape:
+    """The student's shape on that data."""
+    _fits("student.max_positions", cfg.student.get("max_positions"), task)
+    return student_shape(plain(cfg.student), task)
 
 
 def check_teacher(cfg: DictConfig) -> CheckedTeacher:
     """Check what a teacher's making depends on; raises as `check`."""
     task = Task.from_config(plain(cfg.data))
     folder = locate(cfg.teacher.source, cfg.teacher.model, cfg.teacher.revision, "teacher.model")
-    teacher, positions = _teacher_shape(folder, task.outputs)
-    if not cfg.teacher.train:
-        _fine_tuned_on(folder, task)
+    teacher, positions = shape_in(folder, task)
+    if not cfg.teacher.train and not task.is_corpus:
+        refuse_other_task(folder, task)
     _fits("the teacher", positions, task)
     Training.from_config(plain(cfg.teacher.training), "teacher.training")
     return CheckedTeacher(task, teacher, folder)
@@ -91,8 +114,8 @@ def check_teacher(cfg: DictConfig) -> CheckedTeacher:
 def _fits(key: str, positions: int | None, task: Task) -> None:
     if positions is not None and task.max_length > positions:
         raise ImpossibleError(
-            f"data.max_length={task.max_length} is longer than the {positions} positions of {key}: set "
-            f"data.max_length={positions}"
+            f"{task.key}.max_length={task.max_length} is longer than the {positions} positions of {key}: set "
+            f"{task.key}.max_length={positions}"
         )
 
 
@@ -131,75 +154,16 @@ def _same_tokenizer(theirs: Path, ours: Path) -> None:
         )
 
 
-def _values(cfg: DictConfig) -> None:
-    """Refuse single values of the wrong kind, which would otherwise be noticed late or not at all."""
-    for key in ("plan", "fused", "guards.preflight", "teacher.train"):
-        switch(key, OmegaConf.select(cfg, key))
-    for key in ("seed", "teacher.seed", "data.seed"):
-        whole(key, OmegaConf.select(cfg, key), least=0)
-    choice("guards.teacher_below_start", cfg.guards.teacher_below_start, ("warn", "error"))
-    choice("precision.name", cfg.precision.name, ("f32", "bf16"))
-    choice("teacher.outputs", cfg.teacher.outputs, OUTPUTS)
-    choice("teacher.computed_in", cfg.teacher.computed_in, ("f32", "bf16"))
-    choice("teacher.stored_in", cfg.teacher.stored_in, ("f16", "f32"))
-    positive("teacher.max_bytes", cfg.teacher.max_bytes)
-    whole("teacher.shared_by", cfg.teacher.shared_by)
-    whole("teacher.resident", cfg.teacher.resident, null="all of a team")
-    choice("device.accelerator", cfg.device.accelerator, ("auto", "cpu", "gpu"))
-    for part in ("", "teacher."):
-        positive(f"{part}optimizer.lr", OmegaConf.select(cfg, f"{part}optimizer.lr"))
-        if (warmup := OmegaConf.select(cfg, f"{part}lr_schedule.warmup_share")) is not None:
-            share(f"{part}lr_schedule.warmup_share", warmup)
-
-
-def student_shape(options: Mapping[str, Any], classes: int) -> Shape:
+def student_shape(options: Mapping[str, Any], task: Task) -> Shape:
     """The shape of the student that these options describe: the `shape` function beside its builder says it."""
     module = importlib.import_module(str(options["_target_"]).rpartition(".")[0])
-    for key in ("layers", "width", "heads", "intermediate", "max_positions"):
+    for key in ("layers", "width", "heads", "intermediate", "max_positions", "embedding_width", "groups"):
         if key in options:
             whole(f"student.{key}", options[key])
     if "dropout" in options:
         share("student.dropout", options["dropout"], below=True)
-    shape: Shape = module.shape(options, classes)
+    shape: Shape = module.shape(options, task.outputs, task.tells_words)
     return shape
-
-
-def _teacher_shape(folder: Path, classes: int) -> tuple[Shape, int | None]:
-    """The teacher's shape, and the longest sequence it takes, read without importing transformers."""
-    config = read_config(folder)
-
-    def size(*names: str) -> int | None:
-        found = next((config[name] for name in names if name in config), None)
-        return found if isinstance(found, int) else None
-
-    layers = size("num_hidden_layers", "n_layers")
-    width = size("hidden_size", "dim")
-    heads = size("num_attention_heads", "n_heads")
-    if layers is None or width is None or heads is None:
-        raise KdbenchError(
-            f"teacher.model: {folder / 'config.json'} (of type {config.get('model_type')}) does not say how many "
-            "layers, which width and how many heads the model has: give an encoder such as BERT"
-        )
-    shape = Shape(layers, width, heads, classes, taps_of(str(config.get("model_type"))))
-    return shape, size("max_position_embeddings")
-
-
-def _fine_tuned_on(folder: Path, task: Task) -> None:
-    """Refuse a ready teacher whose head is of another task."""
-    config = read_config(folder)
-    named = config.get("kdbench_task")
-    names = config.get("id2label")
-    labels = [str(names[key]) for key in sorted(names, key=int)] if isinstance(names, Mapping) else []
-    count = config.get("num_labels", len(labels) or 2)
-    generic = all(label.startswith("LABEL_") for label in labels)
-    wrong_names = task.outputs > 1 and labels and not generic and labels != list(task.labels)
-    if (named is not None and named != task.name) or count != task.outputs or wrong_names:
-        learned = named or f"{labels or count} (its classes)"
-        raise ImpossibleError(
-            f"teacher.model={folder} was fine-tuned on {learned}, not on {task.name} with the classes "
-            f"{list(task.labels) or 'of a regression'}: give a teacher of this task, or "
-            "teacher.train=true to fine-tune it"
-        )
 
 
 def _micro_batches(stage: str, options: Mapping[str, Any]) -> None:
@@ -214,9 +178,10 @@ def _micro_batches(stage: str, options: Mapping[str, Any]) -> None:
             )
 
 
-def _terms(cfg: DictConfig, stage: str, student: Shape, teachers: Mapping[str, Shape]) -> tuple[Taps, ...]:
+def _terms(cfg: DictConfig, stage: str, task: Task, teachers: Mapping[str, Shape]) -> tuple[Taps, ...]:
     """Refuse terms that cannot work; what they, and a team's combiner, read of each teacher."""
     terms: Mapping[str, Any] = plain(cfg.stages[stage].terms)
+    student = _student(cfg, task)
     compared: dict[str, str] = {}
     read = [Taps() for _ in teachers]
     for name, term in terms.items():
@@ -227,6 +192,11 @@ def _terms(cfg: DictConfig, stage: str, student: Shape, teachers: Mapping[str, S
             except ImpossibleError as error:
                 raise ImpossibleError(str(error) if teacher == OWN else f"team.{teacher}: {error}") from None
             read[place] |= parts.teacher_taps
+            if parts.knowledge.of_hidden_words and not task.is_corpus:
+                raise ImpossibleError(
+                    f"{key} learns the words that a corpus hides, and {task.name} hides none: choose data=corpus, "
+                    f"stages.{stage}.data=corpus, or another knowledge"
+                )
         if teachers.keys() != {OWN}:
             refuse_unmergeable(key, term, combiner_class(cfg, stage))
         what = repr({key: value for key, value in term.items() if key not in ("weight", "reduction")})

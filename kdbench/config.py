@@ -8,12 +8,10 @@ recorded.
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -22,7 +20,7 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 from kdbench.compat import released
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.team import complete_team
-from kdbench.value import choice, number
+from kdbench.term_config import complete_terms
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +30,18 @@ CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf
 STUDY_AXES = ("knowledge", "matching", "projection", "objective")
 """The groups that a method reads through interpolation, where it leaves the choice to the command line."""
 
+OF_STAGES = ("training", "optimizer", "lr_schedule")
+"""Groups of which a stage may have settings of its own, over those of its corpus, over the run's."""
+
 WITHOUT_EFFECT = {
     *("seed", "plan", "sweep", "budget"),
     *("teacher.outputs", "teacher.max_bytes", "teacher.shared_by", "teacher.resident"),
 }
 """Keys that distinguish no runs from each other; the seed has its own axis."""
+WITHOUT_CHOICE = ("null", "none", "full")
+"""Options of a group that mean as if there were no such group."""
 AXES = (
-    *("data", "method", *STUDY_AXES, "student", "student/size", "initialization"),
+    *("data", "corpus", "vocabulary", "method", *STUDY_AXES, "student", "student/size", "initialization"),
     *("teacher", "team", "sampling", "combiner"),
 )
 
@@ -62,7 +65,7 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train", config_di
 
 
 def complete(cfg: DictConfig, depth: int = 0) -> DictConfig:
-    """Resolve a composed configuration, and fill in every term and every member of a team.
+    """Resolve a composed configuration, leave out stages that are null, and fill in every term and member of a team.
 
     The axes of the run are read from its `hydra` node (or Hydra's own, inside a job) and kept under `axes`.
 
@@ -86,13 +89,20 @@ def complete(cfg: DictConfig, depth: int = 0) -> DictConfig:
         raise KdbenchError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error
     assert isinstance(plain, dict)
     plain["axes"] = axes
-    regression = plain["data"]["kind"] == "regression"
+    if plain["data"] is None:
+        raise KdbenchError("data=corpus has no corpus to learn from: choose one, as corpus=wikitext")
+    plain["stages"] = {name: stage for name, stage in plain["stages"].items() if stage is not None}
     for name, stage in plain["stages"].items():
+        stage["data"] = stage.get("data") or "task"
+        regression = stage["data"] == "task" and plain["data"]["kind"] == "regression"
         stage["terms"] = {
             key: released(f"stages.{name}.terms.{key}", term, plain["compat"], regression)
-            for key, term in _complete_terms(name, stage["terms"], regression).items()
+            for key, term in complete_terms(name, stage["terms"], regression).items()
         }
-        stage["training"] = {**plain["training"], **(stage.get("training") or {})}
+        corpus = (plain["corpus"] or {}) if stage["data"] == "corpus" else {}
+        for group in OF_STAGES:
+            stage[group] = {**plain[group], **(corpus.get(group) or {}), **(stage.get(group) or {})}
+        stage["seed"] = plain["seed"] if stage.get("seed") is None else stage["seed"]
         stage["combiner"] = stage.get("combiner") or plain["combiner"]
     plain["team"] = complete_team(plain["team"], hydra, functools.partial(complete, depth=depth + 1), depth)
     completed = OmegaConf.create(plain)
@@ -114,7 +124,18 @@ def unused_axes(cfg: DictConfig, overrides: Sequence[str]) -> str | None:
                 f"{axis} is set on the command line, but the chosen method fixes its own terms and does not read it: "
                 f"choose method=unified, or set {axis}@stages.<stage>.terms.<term>.{axis}"
             )
+    if "corpus" in chosen and not _reads_corpus(cfg):
+        return (
+            "corpus is set on the command line, but nothing of the run learns from a corpus: choose a method with such "
+            "a stage, as method=glmd, or data=corpus, or data.format=cloze"
+        )
     return None
+
+
+def _reads_corpus(cfg: DictConfig) -> bool:
+    answers = cfg.data.get("format") == "cloze" and cfg.teacher.language.train
+    on_corpus = any(stage.get("data") == "corpus" for stage in cfg.stages.values())
+    return bool(cfg.data.kind == "words" or cfg.vocabulary is not None or answers or on_corpus)
 
 
 def _current_hydra() -> DictConfig | None:
@@ -135,7 +156,7 @@ def _axes(cfg: DictConfig, hydra: DictConfig) -> dict[str, str]:
     axes = {
         axis: str(choices[axis])
         for axis in AXES
-        if choices.get(axis) not in (None, "null", "none") and (axis not in STUDY_AXES or axis in read)
+        if choices.get(axis) not in (None, *WITHOUT_CHOICE) and (axis not in STUDY_AXES or axis in read)
     }
     for override in hydra.overrides.task:
         key, _, value = override.lstrip("+~").partition("=")
@@ -147,80 +168,6 @@ def _axes(cfg: DictConfig, hydra: DictConfig) -> dict[str, str]:
             axes[key] = value
     axes["seed"] = str(cfg.seed)
     return axes
-
-
-def _complete_terms(stage: str, terms: Mapping[str, Any], regression: bool) -> dict[str, Any]:
-    completed = {}
-    for name, term in terms.items():
-        number(f"stages.{stage}.terms.{name}.weight", term.get("weight", 1.0))
-        weight = float(term.get("weight", 1.0))
-        if weight < 0.0:
-            raise KdbenchError(f"stages.{stage}.terms.{name}.weight={weight} must be 0 (no such term) or more")
-        if weight == 0.0:  # a term that weighs nothing is no term: it costs nothing and signs nothing
-            continue
-        completed[name] = {**complete_term(f"stages.{stage}.terms.{name}", term, regression), "weight": weight}
-    if not completed:
-        raise KdbenchError(f"stages.{stage}.terms is empty: give the stage a term, or a term a weight other than 0")
-    return completed
-
-
-def complete_term(key: str, term: Mapping[str, Any], regression: bool) -> dict[str, Any]:
-    """A term with matching, projection and objective written out; those of its knowledge where it names none."""
-    unknown = set(term) - {"knowledge", "matching", "projection", "objective", "weight", "reduction", "schedule"}
-    if unknown:
-        raise KdbenchError(f"{key} has the unknown key '{min(unknown)}': a term has knowledge, matching, projection, "
-                           "objective, weight, reduction and schedule")  # fmt: skip
-    if not isinstance(term.get("knowledge"), Mapping):
-        raise KdbenchError(f"{key}.knowledge has no value: choose one as knowledge@{key}.knowledge=hidden")
-    knowledge = dict(term["knowledge"])
-    customary = {slot: knowledge.pop(slot, None) for slot in ("matching", "projection", "objective")}
-    for_regression = knowledge.pop("objective_regression", None)
-    objective = term.get("objective") or customary["objective"]
-    if regression and for_regression is not None and "values" not in compares(objective):
-        _say_replaced(key, _name(objective), _name(for_regression))
-        objective = for_regression
-    reduction = term.get("reduction", "sum")
-    choice(f"{key}.reduction", reduction, ("sum", "mean"))
-    completed = {"knowledge": knowledge, "objective": objective, "reduction": reduction}
-    if schedule := {name: node for name, node in (term.get("schedule") or {}).items() if node is not None}:
-        completed["schedule"] = schedule
-    if customary["matching"] is not None:  # a knowledge without layers has neither matching nor projection
-        completed["matching"] = term.get("matching") or customary["matching"]
-        completed["projection"] = term.get("projection") or customary["projection"]
-    return completed
-
-
-def compares(objective: Mapping[str, Any]) -> frozenset[str]:
-    """What an objective may have on the teacher's side; `kdbench.objective` says the words."""
-    objective = innermost(objective)
-    module = module_of(objective)
-    of_options: Callable[[Mapping[str, Any]], frozenset[str]] | None = getattr(module, "compares", None)
-    if of_options is not None:
-        return of_options(objective)
-    found: frozenset[str] = getattr(module, "COMPARES", frozenset({"values", "logits", "tensors", "probabilities"}))
-    return found
-
-
-def innermost(objective: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The objective itself, or the one that it is put around."""
-    while isinstance(inner := objective.get("inner"), Mapping):
-        objective = inner
-    return objective
-
-
-def module_of(node: Mapping[str, Any]) -> ModuleType:
-    """The module that a node's `_target_` lies in, where an option says what its function's signature cannot."""
-    return importlib.import_module(str(node["_target_"]).rpartition(".")[0])
-
-
-def _name(objective: Mapping[str, Any]) -> str:
-    return str(objective["_target_"]).rpartition(".")[2]
-
-
-@functools.cache
-def _say_replaced(key: str, objective: str, by: str) -> None:
-    """Said once a process: a sweep completes the same term many times."""
-    log.info("%s: %s compares no single values, so that on a regression %s takes its place", key, objective, by)
 
 
 def plain(node: Any) -> Any:
@@ -238,8 +185,11 @@ def instantiate(node: Any, **arguments: Any) -> Any:
     from hydra.utils import instantiate as hydra_instantiate
 
     try:
-        return hydra_instantiate(node, _convert_="all", **arguments)
-    except InstantiationException as error:
+        if not arguments:
+            return hydra_instantiate(node, _convert_="all")
+        # Hydra would make containers of objects that are handed over with the call.
+        return hydra_instantiate(node, _convert_="all", _partial_=True)(**arguments)
+    except (InstantiationException, TypeError) as error:
         if isinstance(error.__cause__, KdbenchError | ImpossibleError):
             raise error.__cause__ from None
         reason = " ".join(str(error.__cause__ or error).split())

@@ -20,11 +20,12 @@ from kdbench.data.task import Task
 from kdbench.device import resolve_device
 from kdbench.error import KdbenchError
 from kdbench.model import Model, weights_digest
-from kdbench.module.predict import predict
+from kdbench.module.predictions import gold, predictions
 from kdbench.plan import RunPlan, Teacher, TeacherPlan
 from kdbench.shape import Shape
 from kdbench.store import Store, read_json
 from kdbench.tokenizer import load_tokenizer
+from kdbench.vocabulary.tables import Vocabulary
 
 EVALUATION_BATCH = 64
 """Rows a batch of an evaluation: plays no part in a result, so it is no setting."""
@@ -35,7 +36,10 @@ REMEMBERED = 32
 
 @dataclass
 class TeacherContext:
-    """A teacher in the making: configuration, plan, store, tokenised data, loggers, and the seconds of its phases."""
+    """A teacher in the making: configuration, plan, store, tokenised data, loggers, and the seconds of its phases.
+
+    `language` is that of the corpus and its language model, where the plan has one.
+    """
 
     cfg: DictConfig
     plan: TeacherPlan
@@ -43,7 +47,8 @@ class TeacherContext:
     splits: Mapping[str, Split]
     loggers: Sequence[Logger] = ()
     seconds: dict[str, float] = field(default_factory=dict)
-    _logits: dict[tuple[str, Shape, str], Any] = field(default_factory=dict, repr=False)
+    language: TeacherContext | None = None
+    _predictions: dict[tuple[str, Shape, str], Any] = field(default_factory=dict, repr=False)
 
     @property
     def task(self) -> Task:
@@ -51,8 +56,9 @@ class TeacherContext:
 
     @property
     def teacher_path(self) -> Path:
-        """The folder of the teacher's artefact."""
-        return self.store.path("teacher", self.plan.signatures("teacher")[0])
+        """The folder of the teacher's artefact, where the plan has one."""
+        assert self.plan.teacher is not None
+        return self.store.path("teacher", self.plan.teacher)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -77,31 +83,33 @@ class TeacherContext:
         finally:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
-    def logits(self, model: Model, split: str) -> Any:
-        """A model's logits over a split, (N, C).
+    def predictions(self, model: Model, split: str) -> Any:
+        """What `kdbench.metric.score` takes: a model's logits over a split, (N, C), or the words that it tells.
 
         Computed once for the same weights: the finished model has been evaluated in its training already.
         """
         key = (split, model.shape, weights_digest(model))
-        if key not in self._logits:
+        if key not in self._predictions:
             rows, padding_id = self.splits[split], self.tokenizer.pad_token_id
-            self._logits[key] = predict(model, rows, EVALUATION_BATCH, padding_id, self.device)
-            if len(self._logits) > REMEMBERED:
-                del self._logits[next(iter(self._logits))]
-        return self._logits[key]
+            found = predictions(self.task, model, rows, EVALUATION_BATCH, padding_id, self.device)
+            self._predictions[key] = found
+            if len(self._predictions) > REMEMBERED:
+                del self._predictions[next(iter(self._predictions))]
+        return self._predictions[key]
 
-    def score(self, logits: Any, split: str) -> dict[str, float]:
-        """The task's metrics of these logits, as `split/name`."""
-        found = metric.score(self.task.metrics, logits, self.splits[split].labels)
+    def score(self, predicted: Any, split: str) -> dict[str, float]:
+        """The task's metrics of these predictions, as `split/name`."""
+        rows = self.splits[split]
+        found = metric.score(self.task.metrics, predicted, gold(self.task, rows), rows.groups, rows.credits)
         return {f"{split}/{name}": value for name, value in found.items()}
 
     def evaluate(self, model: Model, split: str = "validation") -> dict[str, float]:
         """The task's metrics of a model on a split, as `split/name`."""
-        return self.score(self.logits(model, split), split)
+        return self.score(self.predictions(model, split), split)
 
     def labelled(self, split: str) -> bool:
-        """Whether a split has any label to score against."""
-        return bool(self.splits[split].labelled.any())
+        """Whether a split has anything to score against."""
+        return self.task.is_corpus or bool(self.splits[split].labelled.any())
 
 
 @dataclass
@@ -109,6 +117,11 @@ class Context(TeacherContext):
     """One run in the making."""
 
     plan: RunPlan
+    vocabulary: Vocabulary | None = None
+
+    def side(self, stage: str) -> TeacherContext:
+        """What a stage learns from: the run's own data, or its corpus."""
+        return self.language if self.language is not None and stage in self.plan.on_corpus else self
 
     def path_of(self, teacher: Teacher) -> Path:
         """The folder of the artefact of one who teaches.

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdbench.data.batch import Batch
+from kdbench.data.batch import NO_PLACE, UNKNOWN_WORD, Batch
 from kdbench.model import Model
 from kdbench.outputs import Taps
 
@@ -157,6 +157,7 @@ def _batch(model: nn.Module, batch_size: int, length: int) -> Batch:
         token_type_ids=torch.zeros_like(ids),
         labels=torch.full((batch_size,), -1, device=device),
         index=torch.arange(batch_size, device=device),
+        words=torch.full_like(ids, NO_PLACE).index_fill(1, ids.new_zeros(1), UNKNOWN_WORD),  # one place a row
     )
 
 

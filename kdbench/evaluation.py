@@ -16,7 +16,7 @@ from kdbench.data.task import Task
 from kdbench.data.tokenised import tokenised
 from kdbench.error import KdbenchError
 from kdbench.finished_run import FinishedRun
-from kdbench.module.predict import predict
+from kdbench.module.predictions import gold, predictions
 from kdbench.quiet import quiet_libraries
 from kdbench.record import agreement
 from kdbench.store import write_json
@@ -53,15 +53,15 @@ def evaluate_run(run: FinishedRun, request: Request, out: Path) -> dict[str, Any
     task, split = _rows(run, request)
     if request.submission:
         check_submission(task.name, request.split, split.index, task.labels)
-    logits = _logits(run, run.student(), split, request)
-    taught = _logits(run, run.teacher(), split, request) if request.agreement else None
+    logits = _predictions(run, run.student(), split, request)
+    taught = _predictions(run, run.teacher(), split, request) if request.agreement else None
     found = {
         "run": run.signature,
         "data": task.name,
         "split": request.split,
         "rows": len(split),
         "metrics": _metrics(task, request.split, split, logits),
-        "agreement": None if taught is None else agreement(logits, taught),
+        "agreement": None if taught is None else agreement(logits, taught, task.kind),
         "teacher_metrics": {} if taught is None else _metrics(task, request.split, split, taught),
     }
     if not found["metrics"]:
@@ -69,7 +69,8 @@ def evaluate_run(run: FinishedRun, request: Request, out: Path) -> dict[str, Any
                     task.name)  # fmt: skip
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _table(task, split, logits, taught).to_parquet(out / "predictions.parquet", index=False)
+        table = _words(run, split, logits, taught) if task.is_corpus else _table(task, split, logits, taught)
+        table.to_parquet(out / "predictions.parquet", index=False)
         write_json(out / "metrics.json", found)
         if request.submission:
             path = write_submission(out, task.name, request.split, split.index, _decided(task, logits), task.labels)
@@ -89,6 +90,13 @@ def _rows(run: FinishedRun, request: Request) -> tuple[Task, Split]:
             f"data={task.name} has {_labels(task)}, but the student of run {run.signature} was trained on "
             f"{run.task.name} with {_labels(run.task)}: choose data of the same labels, in the same order"
         )
+    if task.head(run.tokenizer) != run.task.head(run.tokenizer):
+        answers = "in words" if run.task.tells_words else "by a score of each class"
+        raise KdbenchError(
+            f"data={task.name} with data.format={data.get('format', 'head')} asks for another answer than that of run "
+            f"{run.signature}, whose student answers {answers}: set data.format={own.get('format', 'head')} and "
+            "data.cloze as in that run"
+        )
     if request.split not in task.splits:
         raise KdbenchError(
             f"split={request.split} is no split of {task.name}, which has {', '.join(task.splits)}: choose one, or "
@@ -99,32 +107,31 @@ def _rows(run: FinishedRun, request: Request) -> tuple[Task, Split]:
             f"data.max_length={task.max_length} is longer than the {run.positions} positions of student or teacher: "
             f"set data.max_length={min(run.positions, run.task.max_length)}"
         )
+    if task.is_corpus and request.split == "train":
+        raise KdbenchError("split=train of a corpus hides other words in every epoch: choose validation or test")
     if data != own:  # of other data only what is asked for is read and tokenised, and it must be there
         data |= {"splits": {request.split: task.splits[request.split]}, "optional": []}
-    splits = tokenised(run.store, data, request.data_root, run.teacher_folder)
+    splits = tokenised(run.store, data, request.data_root, run.tokenizer_folder)
     if request.split not in splits:
         raise KdbenchError(f"split={request.split} is not in the source of {task.name}, which has {', '.join(splits)}")
     return task, splits[request.split]
 
 
 def _labels(task: Task) -> str:
+    if task.is_corpus:
+        return "no labels but its words"
     return f"the labels {', '.join(task.labels)}" if task.kind == "classification" else "numbers for labels"
 
 
-def _logits(run: FinishedRun, model: Any, split: Split, request: Request) -> np.ndarray:
-    return predict(model.to(request.device), split, request.batch_size, run.tokenizer.pad_token_id, request.device)
-
-
-def _labelled(split: Split) -> np.ndarray:
-    """Which rows have a label, (N,)."""
-    labels = np.asarray(split.labels)
-    return np.asarray(~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0)
+def _predictions(run: FinishedRun, model: Any, split: Split, request: Request) -> np.ndarray:
+    padding_id = run.tokenizer.pad_token_id
+    return predictions(run.task, model.to(request.device), split, request.batch_size, padding_id, request.device)
 
 
 def _metrics(task: Task, name: str, split: Split, logits: np.ndarray) -> dict[str, float]:
-    if not _labelled(split).any():
+    if not task.is_corpus and not split.labelled.any():
         return {}
-    found = metric.score(task.metrics, logits, split.labels)
+    found = metric.score(task.metrics, logits, gold(task, split), split.groups, split.credits)
     return {f"{name}/{key}": value for key, value in found.items()}
 
 
@@ -133,13 +140,25 @@ def _decided(task: Task, logits: np.ndarray) -> np.ndarray:
     return np.asarray(logits.argmax(axis=1) if task.kind == "classification" else logits[:, 0])
 
 
+def _words(run: FinishedRun, split: Split, told: np.ndarray, taught: np.ndarray | None) -> Any:
+    """One row a place of the corpus, in its order: the word that stood there and those that were told."""
+    import pandas as pd
+
+    columns = {"word": run.tokenizer.convert_ids_to_tokens(gold(run.task, split).tolist())}
+    for name, found in (("student", told), ("teacher", taught)):
+        if found is not None:
+            columns[name] = run.tokenizer.convert_ids_to_tokens(found[:, 0].astype(int).tolist())
+            columns[f"{name}_surprise"] = found[:, 1]
+    return pd.DataFrame(columns)
+
+
 def _table(task: Task, split: Split, logits: np.ndarray, taught: np.ndarray | None) -> Any:
     """One row a row of the split, in its order; a class is given by its id, and a missing label is null."""
     import pandas as pd
     from scipy.special import softmax
 
     labels = pd.array(np.asarray(split.labels), dtype="Int64" if task.kind == "classification" else "Float32")
-    labels[~_labelled(split)] = pd.NA
+    labels[~split.labelled] = pd.NA
     columns: dict[str, Any] = {"index": np.asarray(split.index), "label": labels, "prediction": _decided(task, logits)}
     if task.kind == "classification":
         shares = softmax(logits, axis=1)

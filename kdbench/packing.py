@@ -16,7 +16,7 @@ from torch import Tensor
 PAYS = 1.15
 """Places per real token above which a training batch is packed; below, going to and fro costs what is saved
 (docs/padding.md). Dropout draws other masks for a packed batch: a change of this number or of `PARTS` raises
-`kdbench.plan.VERSION`."""
+`kdbench.content.VERSION`."""
 
 PARTS = 4
 """Groups of rows that attend together."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from kdbench.config import plain
-from kdbench.plan import RunPlan, plan_run
+from kdbench.plan import RunPlan
+from kdbench.planning import plan_run
 from kdbench.store import Store, read_json
 
 if TYPE_CHECKING:
@@ -73,9 +74,24 @@ def prepare(cfg: DictConfig, plan: RunPlan, store: Store, loggers: Sequence[Logg
     """What the stages of a run begin with, from the store or made now: tokenised data, a fine-tuned teacher, and the
     members and pilots of a team."""
     from kdbench.context import Context, TeacherContext
+    from kdbench.tokenizer import single_tokens
+    from kdbench.vocabulary.exported_tokenizer import CARRIES, carries
+    from kdbench.vocabulary.tables import Vocabulary
 
     context = Context(cfg, plan, store, {}, loggers)
+    context.task.head(context.tokenizer)  # words that are none are refused before a language model is trained
+    if cfg.vocabulary is not None:
+        single_tokens(context.tokenizer, cfg.vocabulary.reserved, "vocabulary.reserved")
+        if not carries(context.tokenizer):
+            log.warning("vocabulary: the teacher's tokenizer is no %s, so that this student can be evaluated, but not "
+                        "exported; vocabulary=full can", CARRIES)  # fmt: skip
     _prepare_teacher(context)
+    if plan.vocabulary is not None:
+        from kdbench.vocabulary.build import build_vocabulary
+
+        with context.timed("vocabulary"):
+            made = store.obtain("vocabulary", plan.vocabulary.signature, partial(build_vocabulary, context))
+        context.vocabulary = Vocabulary.load(made)
     with context.timed("team"):
         for teacher in plan.teachers:
             if isinstance(teacher.plan, RunPlan):
@@ -88,17 +104,23 @@ def prepare(cfg: DictConfig, plan: RunPlan, store: Store, loggers: Sequence[Logg
 
 
 def _prepare_teacher(context: TeacherContext) -> None:
-    """Tokenised data and a fine-tuned teacher, from the store or made now."""
+    """Tokenised data and its teacher, from the store or made now."""
+    from kdbench.context import TeacherContext
     from kdbench.data.tokenised import tokenised
     from kdbench.quiet import quiet_libraries
     from kdbench.teacher import build_teacher
 
     quiet_libraries()
     cfg, plan, store = context.cfg, context.plan, context.store
+    if plan.language is not None:
+        language = plan.language
+        context.language = TeacherContext(language.cfg, language.plan, store, {})
+        _prepare_teacher(context.language)
     with context.timed("data"):
         context.splits = tokenised(store, plain(cfg.data), plan.data_root, plan.checked.teacher_folder)
     with context.timed("teacher"):
-        store.obtain("teacher", plan.signatures("teacher")[0], partial(build_teacher, context))
+        if plan.teacher is not None:
+            store.obtain("teacher", plan.teacher, partial(build_teacher, context))
 
 
 def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) -> bool:

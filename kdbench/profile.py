@@ -20,6 +20,7 @@ from kdbench.model import Model
 from kdbench.module.student import StudentModule
 from kdbench.stage import build_module
 from kdbench.teacher_outputs.fill import fill
+from kdbench.teacher_outputs.obtain import substitutes
 from kdbench.teacher_outputs.read import CachedOutputs
 from kdbench.teacher_outputs.reading import SPLIT, Reading, readings
 from kdbench.teacher_outputs.source import TeacherOutputs
@@ -70,7 +71,8 @@ def profile(context: Context, stage: str, steps: int = 20) -> Profile:
 
     def source(context: Context, reading: Reading, load: Callable[[], Model], _: object = None) -> TeacherOutputs:
         settings = context.cfg.teacher
-        live.append(TeacherOutputs(reading.taps, load(), (), settings.stored_in, settings.computed_in))
+        precisions, words = (settings.stored_in, settings.computed_in), substitutes(context, reading)
+        live.append(TeacherOutputs(reading.taps, load(), (), *precisions, substitutes=words))
         return live[-1]
 
     module, stream = build_module(context, stage, source=source)
@@ -90,7 +92,7 @@ def profile(context: Context, stage: str, steps: int = 20) -> Profile:
         batches.append(batch)
     real, padded = (sum(int(count(batch)) for batch in batches) for count in (_real, _padded))
     found = readings(context.cfg, context.plan).get(stage, ())
-    lengths = context.splits[SPLIT].lengths
+    split = context.side(stage).splits[SPLIT]
     epochs = module.steps / module.steps_per_epoch
     answered = Profile(clock.medians(), None, padded / real, None, module.steps, epochs, None)
     if not found:
@@ -98,12 +100,12 @@ def profile(context: Context, stage: str, steps: int = 20) -> Profile:
     files, expected = 0.0, [0.0, 0.0]
     for place, (reading, teacher) in enumerate(zip(found, live, strict=True)):
         share = asked[place] / len(batches)  # of the steps
-        question = reading.question(context.store, lengths)
-        rows, streams = share * module.settings.batch_size / len(lengths), tuple(question.taps)
+        question = reading.question(context.store, split)
+        rows, streams = share * module.settings.batch_size / len(split), tuple(question.taps)
         expected[0] += rows * question.seconds(streams)
         expected[1] += rows * question.read_seconds(streams)
         files += share * _files(context, reading, teacher, batches)
-    choices = dict.fromkeys(str(reading.choose(context.store, lengths)) for reading in found)
+    choices = dict.fromkeys(str(reading.choose(context.store, split)) for reading in found)
     return replace(answered, files=files, expected=(expected[0], expected[1]), choice="; ".join(choices))
 
 
@@ -128,7 +130,7 @@ def _step(module: StudentModule, batch: Batch, optimizer: torch.optim.Optimizer,
 
 def _files(context: Context, reading: Reading, live: TeacherOutputs, batches: list[Batch]) -> float:
     """Seconds of reading one batch's outputs from files, which are written for these batches alone."""
-    rows = context.splits[SPLIT]
+    rows = context.side(reading.stage).splits[SPLIT]
     picked = rows.take(np.flatnonzero(np.isin(rows.index, torch.cat([batch.index for batch in batches]).numpy())))
     clock = _Clock(context.device)
     with TemporaryDirectory() as root:

@@ -34,7 +34,7 @@ def profile_command(overrides: Overrides = None, steps: Steps = 20, runs: Runs =
     torch is given: set OMP_NUM_THREADS=1 for figures of one worker of a sweep.
     """
     from kdbench.pipeline import prepare
-    from kdbench.plan import plan_run
+    from kdbench.planning import plan_run
     from kdbench.profile import profile
     from kdbench.store import Store
 

@@ -14,7 +14,8 @@ from kdbench import cost
 from kdbench.artefact import MANIFEST
 from kdbench.config import plain
 from kdbench.context import Context
-from kdbench.stage import build_student, load_weights
+from kdbench.model import load_weights
+from kdbench.stage import build_student
 from kdbench.store import read_json, write_json
 from kdbench.teacher import teacher_record
 
@@ -24,26 +25,28 @@ PACKAGES = ("kdbench", "torch", "pytorch-lightning", "transformers", "datasets",
 def build_record(context: Context, folder: Path) -> None:
     """Evaluate the finished student on every split but the training rows, measure its cost, and write record.json.
 
-    The student's logits on each split stay beside it, for those who compare predictions.
+    The student's predictions on each split stay beside it, for those who compare predictions.
     """
     cfg, plan, task = context.cfg, context.plan, context.task
     stages = plan.signatures("stage")
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced at once
-        student = build_student(cfg, task, context.tokenizer)
+        student = build_student(cfg, task, context.tokenizer, context.vocabulary)
     load_weights(student, context.store.path("stage", stages[-1]))
     student.to(context.device)
-    teacher = teacher_record(context.teacher_path)
+    teacher = None if plan.teacher is None else teacher_record(context.teacher_path)
     metrics: dict[str, float] = {}
     agreements: dict[str, float] = {}
     with context.timed("evaluate"):
         for split in context.splits:
             if split == "train":
                 continue
-            logits = context.logits(student, split)
-            np.save(folder / f"predictions.{split}.npy", logits)
-            agreements[split] = agreement(logits, np.load(context.teacher_path / f"predictions.{split}.npy"))
+            predictions = context.predictions(student, split)
+            np.save(folder / f"predictions.{split}.npy", predictions)
+            if teacher is not None:
+                taught = np.load(context.teacher_path / f"predictions.{split}.npy")
+                agreements[split] = agreement(predictions, taught, task.kind)
             if context.labelled(split):
-                metrics |= context.score(logits, split)
+                metrics |= context.score(predictions, split)
     stage_entries = [read_json(context.store.path("stage", signature) / "stage.json") for signature in stages]
     with context.timed("cost"):
         measured = cost.measure(student.cpu())
@@ -58,11 +61,12 @@ def build_record(context: Context, folder: Path) -> None:
         "score": task.score,
         "metrics": metrics,
         "agreement": agreements,
-        "teacher": {"signature": plan.signatures("teacher")[0], "metrics": teacher["metrics"]},
-        "teacher_cost": teacher["cost"],
+        "teacher": None if teacher is None else {"signature": plan.teacher, "metrics": teacher["metrics"]},
+        "teacher_cost": None if teacher is None else teacher["cost"],
         **_team(context),
         "student": measured,
-        "data": plan.signatures("data")[0],
+        "data": plan.data,
+        "vocabulary": None if plan.vocabulary is None else plan.vocabulary.signature,
         "stages": stages,
         "built_from": plan.built_from,
         "start_metrics": stage_entries[0]["start_metrics"],
@@ -92,9 +96,12 @@ def _team(context: Context) -> dict[str, Any]:
 
 
 def seconds(context: Context) -> dict[str, float]:
-    """The seconds of each phase; of the teacher and the stages those of their making, also where they were reused."""
+    """The seconds of each phase; of the teacher, the language model and the stages those
+    of their making, also where they were reused."""
     plan, names = context.plan, [str(name) for name in context.cfg.stages]
-    made = [("teacher", "teacher", plan.signatures("teacher")[0])]
+    made = [("teacher", "teacher", signature) for signature in plan.signatures("teacher")]
+    if plan.language is not None:
+        made += [("language", "teacher", signature) for signature in plan.language.plan.signatures("teacher")]
     made += [(name, "stage", signature) for name, signature in zip(names, plan.signatures("stage"), strict=True)]
     found = {phase: round(value, 3) for phase, value in context.seconds.items()}
     for phase, kind, signature in made:
@@ -102,8 +109,11 @@ def seconds(context: Context) -> dict[str, float]:
     return found
 
 
-def agreement(student: np.ndarray, teacher: np.ndarray) -> float:
-    """The share of rows on which two models choose the same class; of a regression, Pearson's r of their outputs."""
+def agreement(student: np.ndarray, teacher: np.ndarray, kind: str) -> float:
+    """The share of rows on which two models choose the same class, or of places at which they tell the same word; of a
+    regression, Pearson's r of their outputs."""
+    if kind == "words":
+        return float((student[:, 0] == teacher[:, 0]).mean())
     if student.shape[1] > 1:
         return float((student.argmax(axis=1) == teacher.argmax(axis=1)).mean())
     left, right = student[:, 0] - student.mean(), teacher[:, 0] - teacher.mean()

@@ -5,31 +5,33 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from kdbench.augmentation.base import Augmentation
+from kdbench.augmentation.base import Augmentation, variant_of
 from kdbench.combiner.base import Combiner
 from kdbench.config import instantiate, plain
-from kdbench.context import Context
-from kdbench.data.split import Split
+from kdbench.context import Context, TeacherContext
 from kdbench.data.task import Task
+from kdbench.head import Head, WordHead
 from kdbench.initialization.base import Initialization
-from kdbench.model import Model
+from kdbench.language import augmentation_node
+from kdbench.model import WEIGHTS, Model, load_weights, own_weights
 from kdbench.module import guards
 from kdbench.module.fit import Fit, fit
 from kdbench.module.student import StudentModule
 from kdbench.module.training import BatchStream, Training
-from kdbench.plan import Teacher
+from kdbench.plan import RunPlan, Teacher
 from kdbench.sampling.base import Draws
 from kdbench.seeds import derive
 from kdbench.shape import Shape
 from kdbench.store import write_json
+from kdbench.student.compressed import Compressed
 from kdbench.teacher import load_teacher, seed_everything, teacher_record
 from kdbench.teacher_outputs.obtain import obtain
 from kdbench.teacher_outputs.reading import Reading, readings
@@ -37,24 +39,35 @@ from kdbench.teacher_outputs.resident import Residents
 from kdbench.teacher_outputs.source import TeacherOutputs
 from kdbench.teaching import combiner_of, sampling_of
 from kdbench.terms import build_terms
+from kdbench.vocabulary.tables import Vocabulary
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "student.safetensors"
 Source = Callable[[Context, Reading, Callable[[], Model], Residents | None], TeacherOutputs]
 
 
-def build_student(cfg: DictConfig, task: Task, tokenizer: Any) -> Model:
-    """The student's architecture with fresh weights, drawn from torch's generator."""
-    model: Model = instantiate(
-        cfg.student, vocabulary=len(tokenizer), labels=list(task.labels), padding_id=tokenizer.pad_token_id
-    )
-    return model
+def build_student(cfg: DictConfig, task: Task, tokenizer: Any, vocabulary: Vocabulary | None) -> Model:
+    """The student's architecture with fresh weights, drawn from torch's generator.
+
+    Args:
+        cfg: of a run.
+        task: its own, or its corpus.
+        tokenizer: the teacher's.
+        vocabulary: of a student with fewer words; None where it has all.
+    """
+    words, padding_id, head = len(tokenizer), tokenizer.pad_token_id, task.head(tokenizer)
+    if vocabulary is not None:
+        words, padding_id = len(vocabulary.words), int(vocabulary.rows[padding_id])
+        head = _answered_by_rows(head, vocabulary)
+    model: Model = instantiate(cfg.student, vocabulary=words, head=head, padding_id=padding_id)
+    return model if vocabulary is None else Compressed(model, vocabulary, cfg.vocabulary.output == "expanded")
 
 
-def load_weights(model: Model, stage: Path) -> None:
-    """Put a finished stage's weights into a student of the same architecture."""
-    model.load_state_dict(load_file(stage / WEIGHTS))
+def _answered_by_rows(head: Head, vocabulary: Vocabulary) -> Head:
+    """A head whose answers, all of them reserved words, are rows of a student's vocabulary."""
+    if not isinstance(head, WordHead) or head.answers is None:
+        return head
+    return replace(head, answers=tuple(int(vocabulary.rows[answer]) for answer in head.answers))
 
 
 def build_module(
@@ -68,50 +81,56 @@ def build_module(
         previous: the finished stage before it; None for the first, which begins at the initialization.
         source: opens the teacher's outputs.
     """
-    cfg = context.cfg
+    cfg, side, teachers = context.cfg, context.side(name), context.plan.taught_by(name)
     stage = plain(cfg.stages[name])
     initialization: Initialization = instantiate(cfg.initialization)
-    seed_everything(cfg.seed, "weights")
-    student = build_student(cfg, context.task, context.tokenizer)
+    seed_everything(stage["seed"], "weights")
+    student = build_student(cfg, side.task, context.tokenizer, context.vocabulary)
     found = readings(cfg, context.plan).get(name, ())
-    shapes = [teacher.shape for teacher in context.plan.teachers] if found else [context.plan.checked.teacher]
-    team = bool(found) and cfg.team is not None
-    terms = build_terms(name, stage["terms"], student.shape, shapes, cfg.seed, cfg.fused, team)
+    shapes = [teacher.shape for teacher in teachers] if found else [side.plan.checked.teacher]
+    team = bool(found) and cfg.team is not None and side is context
+    terms = build_terms(name, stage["terms"], student.shape, shapes, stage["seed"], cfg.fused, team)
     if previous is None:
-        begins_with = load_teacher(context.teacher_path) if initialization.needs_teacher else None
+        head = side.task.head(context.tokenizer)
+        begins_with = load_teacher(side.teacher_path, head) if initialization.needs_teacher else None
         initialization.initialize(student, begins_with, context.store)
     else:
         load_weights(student, previous)
     if (vocabulary := _vocabulary(student)) is not None:
         guards.tokenizer_fits(len(context.tokenizer), vocabulary, "the student")
     training = Training.from_config(stage["training"], f"stages.{name}.training")
-    rows = context.splits["train"]
+    rows = side.splits["train"]
     steps = training.steps(len(rows))
     log.info("stage %s: %d rows, %d steps, terms %s", name, len(rows), steps, ", ".join(term.name for term in terms))
     residents = Residents(cfg.teacher.resident) if team and cfg.teacher.resident is not None else None
-    teaching = list(zip(context.plan.teachers, found, strict=True)) if found else []
+    teaching = list(zip(teachers, found, strict=True)) if found else []
     module = StudentModule(
         student,
         [source(context, reading, partial(load_model, context, teacher), residents) for teacher, reading in teaching],
         terms,
-        instantiate(cfg.optimizer),
-        instantiate(cfg.lr_schedule),
+        instantiate(stage["optimizer"]),
+        instantiate(stage["lr_schedule"]),
         training,
         steps,
         training.steps_per_epoch(len(rows)),
         build_combiner(context, name, shapes) if team else None,
     )
-    stream = BatchStream(rows, training, cfg.seed, context.tokenizer.pad_token_id)
-    return module, replace(stream, variant=_variant(context, rows))
+    stream = BatchStream(rows, training, stage["seed"], context.tokenizer.pad_token_id)
+    augmentation: Augmentation = instantiate(augmentation_node(cfg, name))
+    return module, replace(stream, variant=variant_of(augmentation, rows, context.tokenizer))
 
 
 def load_model(context: Context, teacher: Teacher) -> Model:
     """The model of one who teaches: a fine-tuned teacher, or the finished student of another configuration."""
     folder = context.path_of(teacher)
     if teacher.kind == "teacher":
-        return load_teacher(folder)
+        task = (teacher.plan or context.plan).checked.task
+        return load_teacher(folder, task.head(context.tokenizer))
+    assert isinstance(teacher.plan, RunPlan)
+    step = teacher.plan.vocabulary
+    words = None if step is None else Vocabulary.load(context.store.path(step.kind, step.signature))
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced at once
-        model = build_student(teacher.cfg, context.task, context.tokenizer)
+        model = build_student(teacher.cfg, context.task, context.tokenizer, words)
     load_weights(model, folder)
     return model.eval().requires_grad_(False)
 
@@ -131,35 +150,22 @@ def build_combiner(context: Context, stage: str, shapes: Sequence[Shape]) -> Com
 
 def build_stage(context: Context, name: str, previous: Path | None, folder: Path) -> None:
     """Train one stage into `folder`: the student's weights and stage.json; see `build_module`."""
-    cfg = context.cfg
+    cfg, side, first = context.cfg, context.side(name), previous is None
     module, stream = build_module(context, name, previous)
     _before(context, module, stream)
-    seed_everything(cfg.seed, f"dropout/{name}")
+    seed_everything(cfg.stages[name].seed, f"dropout/{name}")
     done = fit(
         module,
         stream,
-        lambda: context.evaluate(module.model),
-        context.task.score,
+        lambda: side.evaluate(module.model),
+        side.task.score,
         folder,
         context.lightning_accelerator,
         cfg.precision.name,
         context.loggers,
-        at_start=partial(_warn_of_start, context) if previous is None else None,
+        at_start=partial(_warn_of_start, side) if first else None,
     )
-    _keep(context, name, module.model, done, folder)
-
-
-def _variant(context: Context, rows: Split) -> Callable[[int], Split] | None:
-    """The training rows by epoch, where they differ."""
-    augmentation: Augmentation = instantiate(context.cfg.augmentation)
-    if augmentation.variants == 1:
-        return None
-
-    @lru_cache(maxsize=1)
-    def variant(epoch: int) -> Split:
-        return augmentation.variant(rows, epoch % augmentation.variants, context.tokenizer)
-
-    return variant
+    _keep(context, name, module.model, done, _found_at_start(side, done.start_metrics) if first else [], folder)
 
 
 def _before(context: Context, module: StudentModule, stream: BatchStream) -> None:
@@ -172,34 +178,40 @@ def _before(context: Context, module: StudentModule, stream: BatchStream) -> Non
         guards.preflight(module, stream)
 
 
-def _found_at_start(context: Context, start: dict[str, float]) -> list[str]:
+def _found_at_start(side: TeacherContext, start: dict[str, float]) -> list[str]:
     """What the guards say of an evaluation of the student's start; empty for a stage that does not begin there."""
-    score = context.task.score
-    if score not in start:
+    score = side.task.score
+    if score not in start or side.plan.teacher is None:
         return []
-    taught = float(teacher_record(context.teacher_path)["metrics"][score])  # type: ignore[index]
-    found = guards.teacher_below_start(taught, start[score], score, context.cfg.guards.teacher_below_start)
+    taught = float(teacher_record(side.teacher_path)["metrics"][score])  # type: ignore[index]
+    found = guards.teacher_below_start(taught, start[score], score, side.cfg.guards.teacher_below_start)
     return [] if found is None else [found]
 
 
-def _warn_of_start(context: Context, start: dict[str, float]) -> None:
-    for found in _found_at_start(context, start):
+def _warn_of_start(side: TeacherContext, start: dict[str, float]) -> None:
+    for found in _found_at_start(side, start):
         log.warning(found)
 
 
-def _keep(context: Context, name: str, student: Model, done: Fit, folder: Path) -> None:
-    save_file({key: value.detach().cpu().contiguous() for key, value in student.state_dict().items()}, folder / WEIGHTS)
+def _keep(context: Context, name: str, student: Model, done: Fit, found: list[str], folder: Path) -> None:
+    side = context.side(name)
+    save_file(own_weights(student), folder / WEIGHTS)
     entry = {
-        "label": f"{context.task.name}: {name}",
+        "label": f"{side.task.name}: {name}",
         "steps": done.steps,
         "history": done.history,
         "metrics": done.metrics,
         "start_metrics": done.start_metrics,
-        "guards": _found_at_start(context, done.start_metrics),
+        "guards": found,
         "axes": plain(context.cfg.axes),
-        "built_from": [*context.plan.signatures("data"), *context.plan.signatures("teacher"), *context.plan.team],
+        "built_from": _built_from(context.plan, name),
     }
     write_json(folder / "stage.json", entry)
+
+
+def _built_from(plan: RunPlan, stage: str) -> list[str]:
+    side = plan.side(stage)
+    return [*side.signatures("data"), *side.signatures("teacher"), *(plan.team if side is plan else ())]
 
 
 def _vocabulary(student: Model) -> int | None:

@@ -75,7 +75,7 @@ class SweepPlan:
         """Fill in status, signature and axes of a job; the steps of its run."""
         from kdbench.config import complete
         from kdbench.error import ImpossibleError
-        from kdbench.plan import plan_run
+        from kdbench.planning import plan_run
         from kdbench.teacher_outputs.reading import demands
 
         self._one_store(cfg)

@@ -5,16 +5,23 @@ from __future__ import annotations
 import functools
 import logging
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 
-from kdbench import cost, encoder
+from kdbench import cost
+from kdbench.augmentation.base import variant_of
 from kdbench.config import instantiate, plain
 from kdbench.context import TeacherContext
-from kdbench.encoder import Encoder
+from kdbench.data.split import Split
+from kdbench.encoder.base import Encoder
+from kdbench.encoder.load import from_folder
 from kdbench.error import KdbenchError
+from kdbench.head import Head
+from kdbench.language import begins_with_language, language_cfg
 from kdbench.module.fit import fit
 from kdbench.module.guards import tokenizer_fits
 from kdbench.module.teacher import TeacherModule
@@ -33,43 +40,49 @@ def seed_everything(seed: int, purpose: str) -> None:
     np.random.seed(derived % 2**32)
 
 
-def load_teacher(folder: Path) -> Encoder:
-    """A finished teacher, in evaluation mode, frozen and whole.
+def load_teacher(folder: Path, head: Head) -> Encoder:
+    """A finished teacher with the head that its data asks for, in evaluation mode, frozen and whole.
 
-    The last one is kept for the next job of a sweep in this process, which mostly asks for the same.
+    The last ones are kept for the next job of a sweep in this process, which mostly asks for the same.
     """
     states = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.iterdir()))
-    teacher = _loaded(folder, states)
+    teacher = _loaded(folder, states, head)
     teacher.stop_after(teacher.shape.layers)
     return teacher
 
 
-@functools.lru_cache(maxsize=1)
-def _loaded(folder: Path, states: tuple[tuple[str, int, int], ...]) -> Encoder:
-    teacher = encoder.from_folder(folder)
+@functools.lru_cache(maxsize=2)  # that of the corpus and that of the task
+def _loaded(folder: Path, states: tuple[tuple[str, int, int], ...], head: Head) -> Encoder:
+    teacher = from_folder(folder, head)
     teacher.eval().requires_grad_(False)
     return teacher
 
 
 def build_teacher(context: TeacherContext, folder: Path) -> None:
-    """Fine-tune the teacher into `folder`: a Hugging Face folder with record.json and the predictions of each split."""
-    cfg, task = context.cfg, context.task
+    """Train the teacher into `folder`: a Hugging Face folder with record.json and the predictions of each split."""
+    task = context.task
+    cfg = language_cfg(context.cfg) if task.is_corpus else context.cfg
     seed_everything(cfg.teacher.seed, "teacher")
-    source = context.plan.checked.teacher_folder
-    model = encoder.from_folder(source, head=task.labels if cfg.teacher.train else None)
+    # A task is answered by the head of the language model; on a corpus, and of classes, it begins afresh.
+    begins = context.plan.checked.teacher_folder
+    if begins_with_language(cfg):
+        assert context.language is not None
+        begins = context.language.teacher_path
+    fresh = cfg.teacher.train and task.cloze is None
+    model = from_folder(begins, task.head(context.tokenizer), fresh)
     tokenizer_fits(len(context.tokenizer), model.model.config.vocab_size, f"teacher.model={cfg.teacher.model}")
     history: list[dict[str, float]] = []
     if cfg.teacher.train:
-        history = _fine_tune(context, model, folder)
+        history = _fine_tune(context, cfg, model, folder)
     model.to(context.device)
     metrics: dict[str, float] = {}
     for split in context.splits:
         if split == "train":
             continue
-        logits = context.logits(model, split)
-        np.save(folder / f"predictions.{split}.npy", logits)
+        predictions = context.predictions(model, split)
+        np.save(folder / f"predictions.{split}.npy", predictions)
         if context.labelled(split):
-            metrics |= context.score(logits, split)
+            metrics |= context.score(predictions, split)
     model.model.config.kdbench_task = task.name
     model.save(folder)
     context.tokenizer.save_pretrained(folder)
@@ -80,28 +93,23 @@ def build_teacher(context: TeacherContext, folder: Path) -> None:
         "history": history,
         "cost": cost.measure(model.cpu()),
         "config": plain(cfg.teacher),
-        "seconds": {name: value for name, value in context.seconds.items() if name == "teacher"},
     }
     write_json(folder / "record.json", record)
 
 
-def _fine_tune(context: TeacherContext, model: Encoder, folder: Path) -> list[dict[str, float]]:
-    cfg = context.cfg
+def _fine_tune(context: TeacherContext, cfg: DictConfig, model: Encoder, folder: Path) -> list[dict[str, float]]:
     training = Training.from_config(plain(cfg.teacher.training), "teacher.training")
     rows = context.splits["train"]
-    if not rows.labelled.any():
-        raise KdbenchError(
-            f"{context.task.name} has no labelled training rows to fine-tune a teacher on: give data.label, or a "
-            "teacher that is fine-tuned already with teacher=fine_tuned"
-        )
-    if not rows.labelled.all():  # the rows that only a student learns from
-        rows = rows.take(np.flatnonzero(rows.labelled))
+    if not context.task.is_corpus:
+        rows = _labelled(rows, context.task.name)
     steps = training.steps(len(rows))
-    log.info("fine-tuning %s on %s: %d rows, %d steps", cfg.teacher.model, context.task.name, len(rows), steps)
+    log.info("training %s on %s: %d rows, %d steps", cfg.teacher.model, context.task.name, len(rows), steps)
     module = TeacherModule(
         model, instantiate(cfg.teacher.optimizer), instantiate(cfg.teacher.lr_schedule), training, steps
     )
     stream = BatchStream(rows, training, cfg.teacher.seed, context.tokenizer.pad_token_id)
+    if context.task.is_corpus:
+        stream = replace(stream, variant=variant_of(instantiate(cfg.data.masking), rows, context.tokenizer))
     done = fit(
         module,
         stream,
@@ -112,6 +120,16 @@ def _fine_tune(context: TeacherContext, model: Encoder, folder: Path) -> list[di
         cfg.precision.name,
     )
     return done.history
+
+
+def _labelled(rows: Split, task: str) -> Split:
+    """The rows with a label; the others are for students alone."""
+    if not rows.labelled.any():
+        raise KdbenchError(
+            f"{task} has no labelled training rows to fine-tune a teacher on: give data.label, or a teacher that is "
+            "fine-tuned already with teacher=fine_tuned"
+        )
+    return rows if rows.labelled.all() else rows.take(np.flatnonzero(rows.labelled))
 
 
 def teacher_record(folder: Path) -> dict[str, object]:

@@ -95,6 +95,8 @@ def pilot(cfg: DictConfig, name: str) -> DictConfig:
     alone.sampling, alone.combiner, alone.seed = {"_target_": SINGLE, "member": name}, None, seed
     for stage in alone.stages.values():
         stage.combiner = None
+        if stage.seed == cfg.seed:  # not one of its own
+            stage.seed = seed
     alone.axes = {**plain(cfg.axes), "sampling": "single", "sampling.member": name, "seed": str(seed)}
     OmegaConf.set_struct(alone, True)
     return alone

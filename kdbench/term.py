@@ -94,10 +94,12 @@ class Term(nn.Module):
         source = student if self.knowledge.from_labels else teacher
         assert source is not None, f"term '{self.name}' needs a teacher's outputs"
         sides = _Sides(self.name, self.knowledge, distance, self.projection, student, source)
-        if self.knowledge.joint:
-            return sides.joint(self.pairing.drawn(progress))
-        loss: Tensor = self.pairing(sides, progress)
-        return loss
+        loss: Tensor = (
+            sides.joint(self.pairing.drawn(progress)) if self.knowledge.joint else self.pairing(sides, progress)
+        )
+        # Of a row that is several sequences, the mean of theirs.
+        rows = len(loss) if student.labels is None else len(student.labels)
+        return loss if len(loss) == rows else loss.view(rows, -1).mean(dim=1)
 
     def _distance_by(self, objective: Objective) -> Distance:
         """How two sides are compared: chosen once, or at every step for an objective whose options change."""

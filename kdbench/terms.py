@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any
 
-from kdbench.config import compares, innermost, instantiate, module_of
+from kdbench.config import instantiate
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.knowledge.base import Knowledge, Objective
 from kdbench.matching.base import Matching, Pairs, refuse_unmixable
@@ -19,6 +19,7 @@ from kdbench.seeds import derive, drawing
 from kdbench.shape import Shape
 from kdbench.team_term import TeamTerm
 from kdbench.term import WITHOUT_LAYERS, Schedule, Term
+from kdbench.term_config import compares, innermost, module_of
 from kdbench.value import number
 
 TAPS = tuple(each.name for each in fields(Taps))
@@ -138,17 +139,23 @@ def _build(
 def _compared(key: str, knowledge: Knowledge, term: Mapping[str, Any], student: Shape) -> None:
     """Refuse an objective that cannot compare what the knowledge reads, and its options out of range."""
     objective = term["objective"]
-    name = str(objective["_target_"]).rpartition(".")[2]
-    kind = "values" if student.classes == 1 and knowledge.kind in ("classes", "logits") else knowledge.kind
+    name, read = str(objective["_target_"]).rpartition(".")[2], str(term["knowledge"]["_target_"]).split(".")[-2]
+    single = student.classes == 1 and not knowledge.of_words
+    kind = "values" if single and knowledge.kind in ("classes", "logits") else knowledge.kind
     if kind not in compares(objective):
         raise ImpossibleError(
             f"{key}: objective={name} cannot compare the {kind} that "
-            f"knowledge={str(term['knowledge']['_target_']).split('.')[-2]} reads: choose objective="
+            f"knowledge={read} reads: choose objective="
             f"{'cross_entropy' if kind == 'classes' else 'mse'}, or none for the customary one"
         )
     module = module_of(objective)
     least = getattr(module_of(innermost(objective)), "LEAST_CLASSES", 1)
-    if kind == "logits" and student.classes < least:
+    if knowledge.of_words and mixes_samples(term):
+        raise ImpossibleError(
+            f"{key}: objective={name} compares the rows of a batch with each other, but a row of "
+            f"knowledge={read} is one token: choose objective=kl or objective=mse"
+        )
+    if kind == "logits" and not knowledge.of_words and student.classes < least:
         raise ImpossibleError(
             f"{key}: objective={name} is degenerate for {student.classes} classes (it needs {least}): choose "
             "objective=kl or objective=mse"

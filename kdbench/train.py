@@ -36,7 +36,7 @@ def job(cfg: DictConfig) -> Outcome:
     signature = None
     try:
         completed = _completed(cfg)
-        from kdbench.plan import plan_run
+        from kdbench.planning import plan_run
         from kdbench.store import Store
 
         plan = plan_run(completed, Store(completed.paths.store))
@@ -95,8 +95,9 @@ def _run(completed: DictConfig, plan: RunPlan) -> Outcome:
     record, computed = answer(completed, plan, folder)
     ending: Literal["finished", "reused"] = "finished" if computed else "reused"
     name = record["score"]
-    score, teacher = float(record["metrics"][name]), record["teacher"]["metrics"].get(name)
-    log.info("%s: %s = %.4f (teacher %.4f), run %s", ending, name, score, teacher, plan.signature)
+    score, teacher = float(record["metrics"][name]), ((record["teacher"] or {}).get("metrics") or {}).get(name)
+    beside = "" if teacher is None else f" (teacher {teacher:.4f})"
+    log.info("%s: %s = %.4f%s, run %s", ending, name, score, beside, plan.signature)
     return Outcome(ending, plan.signature, score)
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import kdbench
 from kdbench.error import KdbenchError
 from kdbench.pipeline import prepare
-from kdbench.plan import plan_run
+from kdbench.planning import plan_run
 from kdbench.profile import PARTS, Profile, profile
 from kdbench.profile_command import app, lines
 from kdbench.store import Store
@@ -19,10 +19,10 @@ from kdbench.store import Store
 Overrides = Callable[..., list[str]]
 
 
-def profiled(overrides: list[str], steps: int = 3) -> Profile:
+def profiled(overrides: list[str], steps: int = 3, stage: str = "task") -> Profile:
     cfg = kdbench.compose(overrides)
     store = Store(cfg.paths.store)
-    return profile(prepare(cfg, plan_run(cfg, store), store), "task", steps)
+    return profile(prepare(cfg, plan_run(cfg, store), store), stage, steps)
 
 
 def test_a_step_has_its_parts_and_leaves_nothing(tiny: Overrides, tmp_path: Path) -> None:
@@ -32,6 +32,13 @@ def test_a_step_has_its_parts_and_leaves_nothing(tiny: Overrides, tmp_path: Path
     assert found.expected is not None and all(seconds > 0 for seconds in found.expected)
     assert found.steps == 2 * found.steps / found.epochs and found.choice is not None and "hidden 0 2 4" in found.choice
     assert {artefact.kind for artefact in Store(tmp_path / "store").artefacts()} == {"data", "teacher"}
+
+
+def test_a_stage_of_words_is_that_of_its_corpus(tiny: Overrides) -> None:
+    corpus = ["corpus=generated", "teacher.language.train=true", "corpus.train_rows=40", "training.batch_size=8"]
+    more = ["method=glmd", "vocabulary.multiple=8", "vocabulary.reserved=[river,engine]"]
+    found = profiled(tiny(*corpus, *more), stage="general")
+    assert found.steps / found.epochs == 5 and found.files is not None and found.files > 0
 
 
 def test_a_stage_of_labels_has_no_teacher_to_profile(tiny: Overrides) -> None:

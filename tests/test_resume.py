@@ -28,6 +28,7 @@ from kdbench.store import Store
 
 Overrides = Callable[..., list[str]]
 COMMAND = Path(sys.executable).with_name("kdbench")
+WORDS = ["data=corpus", "corpus=generated", "method=word_kd", "teacher.language.train=true"]
 TEAM = ["+team.large.teacher={}", "+team.other.teacher={teacher.seed: 7}"]
 STEPS = 96  # 12 epochs of 8 batches
 
@@ -135,6 +136,7 @@ def interrupted(overrides: list[str], step: int, monkeypatch: pytest.MonkeyPatch
         (13, ["training.evaluations_per_epoch=2", "training.keep=last", "optimizer=sgd"]),
         (22, ["training.patience=2", "optimizer.lr=3e-3"]),
         (11, ["precision=bf16"]),
+        (13, [*WORDS, "corpus.masking.rate=0.3", "corpus.packed=false"]),  # other words in every epoch
         (9, [*TEAM, "sampling=uniform"]),
         (11, [*TEAM, "combiner=policy", "training.accumulate=2"]),
     ],

@@ -63,9 +63,11 @@ class Watch(pl.Callback):
         resumable = self.folder / RESUME
         if resumable.exists():
             self._restore(pl_module, resumable)
-        elif self.at_start is not None:
+        elif self.at_start is not None or self.stream.training.from_start:
             self.start = self.evaluate()
             pl_module.note(self.start)
+            if self.stream.training.from_start:
+                self._compare(pl_module, self.start)
         if self.at_start is not None:
             self.at_start(self.start)
 

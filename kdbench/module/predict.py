@@ -25,7 +25,7 @@ def predict(model: Model, split: Split, batch_size: int, padding_id: int, device
             parts.append(logits.float().cpu().numpy())
     model.train(was_training)
     logits_by_length = np.concatenate(parts)
-    order = np.concatenate(length_order(split.lengths, batch_size))
+    order = np.concatenate(length_order(split.row_lengths, batch_size))
     found = np.empty_like(logits_by_length)
     found[order] = logits_by_length
     return found

@@ -30,6 +30,7 @@ class Training:
     keep: Literal["best", "last"]
     checkpoint_every_steps: int
     log_every_steps: int
+    from_start: bool = False
 
     @classmethod
     def from_config(cls, training: dict[str, Any], key: str = "training") -> Training:
@@ -49,6 +50,7 @@ class Training:
         choice(f"{key}.keep", training["keep"], ("best", "last"))
         choice(f"{key}.batching", training["batching"], ("grouped", "exact"))
         switch(f"{key}.unpadded", training["unpadded"])
+        switch(f"{key}.from_start", training["from_start"])
         return cls(**training)
 
     def steps_per_epoch(self, rows: int) -> int:
@@ -90,7 +92,7 @@ class BatchStream:
         while step < steps:
             epoch = step // per_epoch
             split = self.split if self.variant is None else self.variant(epoch)
-            plan = batch_plan(split.lengths, self.training.batch_size, self.seed, epoch, self.training.batching)
+            plan = batch_plan(split.row_lengths, self.training.batch_size, self.seed, epoch, self.training.batching)
             for rows in plan[step - epoch * per_epoch :]:
                 if step == steps:
                     return

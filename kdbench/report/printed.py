@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from kdbench.metric import LOWER_IS_BETTER
 from kdbench.report.column import Column, numbers, told, words
 from kdbench.report.number import millions, percent, percent_decimals, rough
 from kdbench.report.table import Tables, tells_task
@@ -65,6 +66,8 @@ def _always_the_score(summary: pd.DataFrame, metric: str) -> bool:
 def _scores(tables: Tables, name: str, title: str) -> list[Column]:
     """The mean of a metric, and its deviation in a column of its own, so that both are aligned and sortable."""
     means, deviations = tables.summary[f"{name}_mean"], tables.summary[f"{name}_sd"]
+    if name.split("/")[-1] in LOWER_IS_BETTER:  # no share of anything
+        return [numbers(title, means, rough), numbers("±", deviations, rough)]
     decimals = percent_decimals(deviations)
     return [
         numbers(f"{title} (%)", means, lambda share: percent(share, decimals)),

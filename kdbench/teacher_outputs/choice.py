@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from kdbench.error import KdbenchError
-from kdbench.outputs import Stream, Taps
+from kdbench.outputs import WITHOUT_LAYERS, Stream, Taps
 from kdbench.shape import Shape
 from kdbench.teacher_outputs.stream import Layout, Precision, depth
 
@@ -154,7 +154,9 @@ def listed(streams: Sequence[Stream]) -> str:
     layers: dict[str, list[str]] = {}
     for field, layer in streams:
         layers.setdefault(field, []).append(str(layer))
-    return ", ".join(field if field == "logits" else f"{field} {' '.join(found)}" for field, found in layers.items())
+    return ", ".join(
+        field if field in WITHOUT_LAYERS else f"{field} {' '.join(found)}" for field, found in layers.items()
+    )
 
 
 def in_words(count: float) -> str:

@@ -54,9 +54,8 @@ def fill(
         KdbenchError: an output that is not finite in that precision.
         OSError: no space for the files, said before the teacher runs.
     """
-    lengths = split.lengths
-    files = {stream: _File(folder, Layout.of(stream, shape, precision), lengths) for stream, folder in folders.items()}
-    plan = length_order(lengths, BATCH)
+    files = {stream: _File(folder, Layout.of(stream, shape, precision), split) for stream, folder in folders.items()}
+    plan = length_order(split.row_lengths, BATCH)
     done = tqdm(plan, desc="teacher outputs", unit="batch", disable=not sys.stderr.isatty(), leave=False)
     for rows in done:
         outputs = teacher(collate(split, rows, padding_id, unpadded=True).to(device))
@@ -71,9 +70,9 @@ def fill(
 class _File:
     """The values of one stream, written row by row in any order."""
 
-    def __init__(self, folder: Path, layout: Layout, lengths: np.ndarray) -> None:
-        self.layout, self.lengths = layout, lengths
-        self.offsets = np.concatenate([[0], np.cumsum(layout.numbers(lengths))]).astype(np.int64)
+    def __init__(self, folder: Path, layout: Layout, split: Split) -> None:
+        self.layout, self.split, self.lengths = layout, split, layout.lengths(split)
+        self.offsets = np.concatenate([[0], np.cumsum(layout.numbers(self.lengths))]).astype(np.int64)
         np.save(folder / OFFSETS, self.offsets)
         dtype = np.float16 if layout.dtype == torch.float16 else np.float32
         path = folder / VALUES
@@ -89,7 +88,7 @@ class _File:
         self.values = torch.from_numpy(mapped)
 
     def write(self, rows: np.ndarray, values: torch.Tensor, stream: Stream) -> None:
-        for row, padded in zip(rows, values, strict=True):
+        for row, padded in zip(self.layout.places(self.split, rows), values, strict=True):
             real = self.layout.cut(padded, int(self.lengths[row])).to(self.layout.dtype)
             if not bool(real.isfinite().all()):
                 raise KdbenchError(

@@ -63,7 +63,7 @@ class _Stream:
     """One file."""
 
     def __init__(self, folder: Path, layout: Layout, split: Split, about: Mapping[str, Any]) -> None:
-        self.layout, self.lengths = layout, split.lengths
+        self.layout, self.split, self.lengths = layout, split, layout.lengths(split)
         found = read_json(folder / META)
         wrong = [key for key, value in about.items() if found.get(key) != value]
         self.offsets = np.load(folder / OFFSETS)
@@ -80,6 +80,7 @@ class _Stream:
 
     def padded(self, rows: np.ndarray, length: int) -> Tensor:
         """These rows in float32, with zeros after each row's tokens."""
+        rows = self.layout.places(self.split, rows)
         if 0 not in self.layout.sizes:
             return self.values.view(-1, *self.layout.sizes)[torch.from_numpy(rows)].float()
         padded = torch.zeros((len(rows), *self.layout.row(length)))

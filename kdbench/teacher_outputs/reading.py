@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig
 
 from kdbench.augmentation.base import Augmentation
 from kdbench.config import instantiate, plain
 from kdbench.data.split import Split
 from kdbench.device import resolve_device
+from kdbench.language import augmentation_node
 from kdbench.module.training import Training
 from kdbench.outputs import Stream, Taps
 from kdbench.plan import RunPlan
@@ -35,6 +35,7 @@ class Reading:
     """A stage's demand of its teacher.
 
     Attributes:
+        stage: its key.
         taps: what its terms read.
         shape: of the teacher.
         teacher, data: their signatures.
@@ -43,8 +44,11 @@ class Reading:
         device: `cpu` or `cuda`.
         label: of teacher and task, for a reader.
         augmentation: of the rows; `augmented` is its node.
+        substituted: the signature of the vocabulary whose substitutes the teacher reads in the place of removed words;
+            None: it reads the rows as they are.
     """
 
+    stage: str
     taps: Taps
     shape: Shape
     teacher: str
@@ -55,6 +59,7 @@ class Reading:
     label: str
     augmentation: Augmentation
     augmented: Mapping[str, Any]
+    substituted: str | None = None
 
     def versions(self, rows: int) -> int:
         """How many versions of the rows the stage sees, of those that its augmentation has."""
@@ -64,23 +69,23 @@ class Reading:
         """What determines the outputs, besides which of them: it stands in every file's `meta.json`."""
         precisions = {key: self.settings[key] for key in ("computed_in", "stored_in")}
         about = {"teacher": self.teacher, "data": self.data, "split": SPLIT, **precisions}
-        return (
-            about if self.augmentation.variants == 1 else {**about, "augmentation": self.augmented, "version": version}
-        )
+        if self.substituted is not None:
+            about["substituted"] = self.substituted
+        return {**about, "augmentation": self.augmented, "version": version} if self.augmentation.changes else about
 
     def signatures(self, version: int = 0) -> dict[Stream, str]:
         """The signature of each stream's artefact."""
         about = {**self.fingerprint(version), "layout": VERSION}
         return {stream: signature(KIND, {**about, "stream": name(stream)}) for stream in self.taps}
 
-    def question(self, store: Store, lengths: np.ndarray, shared_by: int | None = None) -> Question:
-        """What the choice depends on, for rows of these lengths, in that store as it is now."""
-        rows = len(lengths)
+    def question(self, store: Store, split: Split, shared_by: int | None = None) -> Question:
+        """What the choice depends on, for the rows of that split, in that store as it is now."""
+        rows = len(split)
         epochs = self.training.steps(rows) / self.training.steps_per_epoch(rows)
         return Question(
             taps=self.taps,
             shape=self.shape,
-            lengths=lengths,
+            lengths=split.lengths,
             precision=self.settings["stored_in"],
             readings=epochs * (self.settings["shared_by"] if shared_by is None else shared_by),
             stored=self._stored(store, self.versions(rows)),
@@ -94,30 +99,35 @@ class Reading:
         signed = [self.signatures(version) for version in range(versions)]
         return {stream for stream in self.taps if all(store.has(KIND, each[stream]) for each in signed)}
 
-    def choose(self, store: Store, lengths: np.ndarray, shared_by: int | None = None) -> Choice:
+    def choose(self, store: Store, split: Split, shared_by: int | None = None) -> Choice:
         """Files or a live teacher."""
-        return choose(self.settings["outputs"], self.question(store, lengths, shared_by))
+        return choose(self.settings["outputs"], self.question(store, split, shared_by))
 
 
 def readings(cfg: DictConfig, plan: RunPlan) -> dict[str, tuple[Reading, ...]]:
     """What the stages of a run read of those who teach it, in their order; stages that learn from labels alone are left
     out."""
     device = resolve_device(cfg.device.accelerator)
+    augmented = {stage: augmentation_node(cfg, stage) for stage in plan.checked.taps}
+    mapped = plan.vocabulary is not None and cfg.vocabulary.teacher_input == "mapped"
+    substituted = plan.vocabulary.signature if plan.vocabulary is not None and mapped else None
     return {
         stage: tuple(
             Reading(
+                stage=stage,
                 taps=taps,
                 shape=teacher.shape,
                 teacher=teacher.signature,
-                data=plan.signatures("data")[0],
+                data=plan.side(stage).data,
                 settings=plain(cfg.teacher),
                 training=Training.from_config(plain(cfg.stages[stage].training), f"stages.{stage}.training"),
                 device=device,
                 label=teacher.label,
-                augmentation=instantiate(cfg.augmentation),
-                augmented=plain(cfg.augmentation),
+                augmentation=instantiate(augmented[stage]),
+                augmented=augmented[stage],
+                substituted=substituted,
             )
-            for teacher, taps in zip(plan.teachers, read, strict=True)
+            for teacher, taps in zip(plan.taught_by(stage), read, strict=True)
         )
         for stage, read in plan.checked.taps.items()
         if any(taps != Taps() for taps in read)
@@ -142,14 +152,10 @@ def describe(runs: Iterable[Iterable[Reading]], store: Store) -> list[str]:
     lines: Counter[str] = Counter()
     for run, shared_by in zip(runs, sharing(runs), strict=True):
         for reading in run:
-            lengths = _lengths(store, reading.data)
-            known = None if lengths is None else reading.choose(store, lengths, shared_by)
+            rows = Split.load(store.path("data", reading.data), SPLIT) if store.has("data", reading.data) else None
+            known = None if rows is None else reading.choose(store, rows, shared_by)
             lines[f"outputs of {reading.label}: {known or 'to be chosen once the data is tokenised'}"] += 1
     return [f"{line}, {count} {'run' if count == 1 else 'runs'}" for line, count in lines.items()]
-
-
-def _lengths(store: Store, data: str) -> np.ndarray | None:
-    return Split.load(store.path("data", data), SPLIT).lengths if store.has("data", data) else None
 
 
 def _free_bytes(store: Store) -> int:

@@ -15,24 +15,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdbench.outputs import ModelOutputs, Stream, Taps
+from kdbench.data.split import Split
+from kdbench.outputs import WITHOUT_LAYERS, ModelOutputs, Stream, Taps
 from kdbench.shape import Shape
 
 Precision = Literal["f16", "f32"]
-TOKENS = {"hidden": (0,), "query": (1,), "key": (1,), "value": (1,), "scores": (1, 2)}
-"""Which axes of a row's tensor run over its tokens; a field that is not named has none."""
 ALWAYS_FULL = ("logits", "lens")
 """A few numbers a row, on which temperatures act: never rounded."""
 
 
 def name(stream: Stream) -> str:
     """A stream in a word: `logits`, `hidden.3`."""
-    return stream[0] if stream[0] == "logits" else f"{stream[0]}.{stream[1]}"
+    return stream[0] if stream[0] in WITHOUT_LAYERS else f"{stream[0]}.{stream[1]}"
 
 
 def depth(stream: Stream, shape: Shape) -> int:
-    """How many layers must run for it; one more than there are for the logits, which need the head too."""
-    return shape.layers + 1 if stream[0] == "logits" else stream[1]
+    """How many layers must run for it; one more than there are for what needs the head too."""
+    return shape.layers + 1 if stream[0] in WITHOUT_LAYERS else stream[1]
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,20 @@ class Layout:
             "cls": (shape.width,),
             "mean": (shape.width,),
             "hidden": (0, shape.width),
+            "decoder_inputs": (0, shape.decoder_width),
             "scores": (heads, 0, 0),
         }.get(field, (heads, 0, shape.width // heads))
         half = precision == "f16" and field not in ALWAYS_FULL
         return cls(field, sizes, torch.float16 if half else torch.float32)
+
+    def lengths(self, split: Split) -> np.ndarray:
+        """Tokens of each of the file's rows: those of the split, of which a choice's sequences have one each but for
+        the logits, which are of all of them together."""
+        return split.row_lengths if self.field == "logits" else split.lengths
+
+    def places(self, split: Split, rows: np.ndarray) -> np.ndarray:
+        """The file's rows that belong to rows of the split."""
+        return rows if self.field == "logits" else split.sequences(rows)
 
     def row(self, tokens: int) -> tuple[int, ...]:
         """The axes of a row of that many tokens."""
@@ -100,7 +109,7 @@ def read_of(outputs: ModelOutputs, stream: Stream) -> Tensor:
     """A stream's padded tensor, batch first."""
     field, layer = stream
     values = getattr(outputs, field)
-    found: Tensor = values if field == "logits" else values[layer]
+    found: Tensor = values if field in WITHOUT_LAYERS else values[layer]
     return found
 
 
@@ -109,5 +118,5 @@ def filled(mask: Tensor, labels: Tensor, tensors: Iterable[tuple[Stream, Tensor]
     fields: dict[str, dict[int, Tensor]] = {}
     for (field, layer), values in tensors:
         fields.setdefault(field, {})[layer] = values
-    logits = fields.pop("logits", {}).get(0)
-    return ModelOutputs(mask=mask, labels=labels, logits=logits, **fields)  # type: ignore[arg-type]
+    whole = {field: fields.pop(field)[0] for field in WITHOUT_LAYERS if field in fields}
+    return ModelOutputs(mask=mask, labels=labels, **whole, **fields)  # type: ignore[arg-type]

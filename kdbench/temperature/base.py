@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from kdbench.config import module_of
 from kdbench.error import KdbenchError
 from kdbench.masking import rows
+from kdbench.term_config import module_of
 from kdbench.value import number, positive
 
 Adaptive = Callable[[Tensor, Tensor, Tensor | None], Tensor]

@@ -91,6 +91,7 @@ def settings() -> dict[str, Any]:
         "keep": "best",
         "checkpoint_every_steps": 200,
         "log_every_steps": 25,
+        "from_start": False,
     }
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from kdbench.data.batch import Batch
 from kdbench.data.split import Split
 from kdbench.error import KdbenchError
+from kdbench.head import ClassHead
 from kdbench.lr_schedule import constant, linear
 from kdbench.model import Model
 from kdbench.module.fit import Fit, fit
@@ -93,7 +94,7 @@ def test_clipping_scales_a_gradient_that_is_too_long_and_no_other(
 
 
 def test_biases_and_norms_are_not_decayed(training: Settings, rows: Split) -> None:
-    model = bert(1, 8, 2, 16, vocabulary=11, labels=("no", "yes"))
+    model = bert(1, 8, 2, 16, vocabulary=11, head=ClassHead(("no", "yes")))
     module = teacher(model, training(), rows, partial(torch.optim.AdamW, weight_decay=0.3))
     decay = {
         id(parameter): group["weight_decay"]

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from kdbench.data.split import Split
-from kdbench.encoder import Encoder
+from kdbench.encoder.base import Encoder
+from kdbench.head import ClassHead
 from kdbench.outputs import Stream, Taps
 from kdbench.student.bert import bert
 from kdbench.teacher_outputs.fill import fill
@@ -27,7 +28,7 @@ EVERYTHING = Taps(True, LAYERS | {0}, LAYERS | {0}, LAYERS | {0}, LAYERS, LAYERS
 def teacher() -> Encoder:
     """BERT with 3 layers of width 8, 2 heads and 3 classes."""
     torch.manual_seed(0)
-    model = bert(3, 8, 2, 16, 30, ("one", "two", "three"), max_positions=16)
+    model = bert(3, 8, 2, 16, 30, ClassHead(("one", "two", "three")), max_positions=16)
     assert isinstance(model, Encoder)
     return model.eval()
 

@@ -11,7 +11,7 @@ import torch
 
 from kdbench.data.batch import collate
 from kdbench.data.split import Split
-from kdbench.encoder import Encoder
+from kdbench.encoder.base import Encoder
 from kdbench.error import KdbenchError
 from kdbench.json_file import read_json, write_json
 from kdbench.outputs import Taps

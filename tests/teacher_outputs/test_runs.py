@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 import kdbench
-from kdbench import encoder
+from kdbench import teacher
 from kdbench.error import KdbenchError
 from kdbench.json_file import read_json
-from kdbench.plan import plan_run
+from kdbench.planning import plan_run
 from kdbench.store import Store
 from kdbench.teacher_outputs.reading import demands, describe, sharing
 
@@ -97,8 +97,8 @@ def test_a_cut_file_is_refused_with_the_way_out(tiny: Overrides, tmp_path: Path)
 def test_a_teacher_is_loaded_once_for_the_jobs_of_a_process(tiny: Overrides, monkeypatch: pytest.MonkeyPatch) -> None:
     kdbench.run(kdbench.compose(tiny()))
     loads = []
-    load = encoder.from_folder
-    monkeypatch.setattr(encoder, "from_folder", lambda *arguments, **more: loads.append(1) or load(*arguments, **more))
+    load = teacher.from_folder
+    monkeypatch.setattr(teacher, "from_folder", lambda *arguments, **more: loads.append(1) or load(*arguments, **more))
     for seed in (2, 3):
         kdbench.run(kdbench.compose(tiny(f"seed={seed}")))
     assert not loads
