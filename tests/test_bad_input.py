@@ -171,6 +171,7 @@ CASES = [
     Case("a flag in the middle", ["-m", "seed=1,2"], ["seed=1,2", "flags such as -m come before them"]),
     Case("a missing value", ["teacher.model=???"], ["teacher.model has no value", "teacher.model=..."], real=True),
     Case("an axis that is not read", ["method=kd", "knowledge=hidden"], ["knowledge", "choose method=unified"]),
+    Case("a corpus that is not read", ["corpus=gutenberg"], ["corpus is set", "choose a method with such a stage"]),
     # Values of the wrong kind.
     Case(
         "words for a number",
@@ -211,7 +212,11 @@ CASES = [
         ["knowledge=attention", "student.heads=2", RANDOM],
         ["knowledge=attention", "the student has 2 and the teacher 4", "set student.heads=4"],
     ),
-    Case("heads that do not divide", ["student.heads=5", RANDOM], ["student.heads=5", "student.width=32", "a divisor"]),
+    Case(
+        "heads that do not divide",
+        ["student.heads=5", RANDOM],
+        ["student.heads=5", "student.width=32", "one of 1, 2, 4"],
+    ),
     Case("layers of another width", ["student.width=16"], ["initialization=teacher_uniform", "choose initialization="]),
     Case(
         "two equal terms", ["knowledge=label"], ["'label' and 'transfer' compare the same", "choose another knowledge"]

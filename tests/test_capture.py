@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig, ElectraConfig, RobertaConfig
 
 from kdbench.data.batch import Batch, packed
-from kdbench.encoder import Encoder, from_config
+from kdbench.encoder.base import Encoder
+from kdbench.encoder.load import from_config
 from kdbench.knowledge.attention import Attention
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.packing import MODEL_TYPES

@@ -7,21 +7,23 @@ import itertools
 import pytest
 import torch
 
-from kdbench import cost, encoder
-from kdbench.encoder import Encoder
+from kdbench import cost
+from kdbench.encoder.base import Encoder
+from kdbench.encoder.load import from_config, head_options
+from kdbench.head import ClassHead
 
 
 def bert(layers: int, width: int, intermediate: int, vocabulary: int = 30522, heads: int = 12) -> Encoder:
     from transformers import BertConfig
 
-    return encoder.from_config(
+    return from_config(
         BertConfig(
             vocab_size=vocabulary,
             hidden_size=width,
             num_hidden_layers=layers,
             num_attention_heads=heads,
             intermediate_size=intermediate,
-            **encoder.head_options(("no", "yes")),
+            **head_options(ClassHead(("no", "yes"))),
         )
     )
 
@@ -67,7 +69,7 @@ def test_a_model_with_few_positions_is_measured_at_its_longest(tiny: Encoder) ->
     from transformers import BertConfig
 
     sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    short = encoder.from_config(BertConfig(**sizes, intermediate_size=32, max_position_embeddings=48))
+    short = from_config(BertConfig(**sizes, intermediate_size=32, max_position_embeddings=48))
     assert cost.flops(short) == cost.flops(tiny, length=48)
     assert cost.latency(short)["batch_1"] > 0
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import kdbench
 from kdbench.data.batch import Batch
+from kdbench.head import ClassHead
 from kdbench.knowledge.hidden import Hidden
 from kdbench.knowledge.logits import Logits
 from kdbench.lr_schedule import constant
@@ -72,7 +73,7 @@ def test_a_teacher_is_the_same_before_and_after_a_student(narrow_in: Overrides, 
 def module() -> StudentModule:
     """A narrow student of a wider teacher, taught by logits and by hidden states through a projection."""
     torch.manual_seed(0)
-    student, teacher = (bert(2, width, 2, 16, 40, ("no", "yes"), max_positions=16) for width in (8, 12))
+    student, teacher = (bert(2, width, 2, 16, 40, ClassHead(("no", "yes")), max_positions=16) for width in (8, 12))
     terms = [
         Term("soft", Logits(), kl),
         Term("hidden", Hidden(False), mse, Pairing([(1, 1), (2, 2)]), ToTeacher(8, 12, [1, 2], [1, 2])),

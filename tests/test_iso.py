@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from kdbench.config import CONF_DIR
 from kdbench.cost import parameters
 from kdbench.error import KdbenchError
+from kdbench.head import ClassHead
 from kdbench.iso import FAMILIES, encoder_parameters, encoder_size, refuse_unequal, relative_difference
 from kdbench.student.bert import bert
 
@@ -20,7 +21,7 @@ OF_THE_PAPER = [("l12_h384", "l3_h768"), ("l24_h256", "l6_h512"), ("l12_h256", "
 @pytest.mark.parametrize(("layers", "width", "heads", "intermediate"), [(3, 32, 4, 128), (2, 24, 3, 50), (1, 8, 1, 8)])
 def test_the_closed_form_counts_a_built_encoder(layers: int, width: int, heads: int, intermediate: int) -> None:
     with torch.device("meta"):
-        built = parameters(bert(layers, width, heads, intermediate, 30, ("no", "yes")))
+        built = parameters(bert(layers, width, heads, intermediate, 30, ClassHead(("no", "yes"))))
     assert encoder_parameters(layers, width, intermediate) == built["encoder"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kdbench.config import compose
-from kdbench.plan import plan_run
+from kdbench.planning import plan_run
 from kdbench.store import Store
 
 Overrides = Callable[..., list[str]]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import kdbench
 from kdbench.data.batch import Batch
-from kdbench.encoder import Encoder
+from kdbench.encoder.base import Encoder
 from kdbench.fused import relation_kl
 from kdbench.model import weights_digest
 from kdbench.outputs import ModelOutputs, Taps
@@ -208,7 +208,7 @@ def test_a_finished_model_is_not_evaluated_again(
     tiny: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once at the start and after each epoch; what is kept has been seen, and the test rows are seen once."""
-    from kdbench import context
+    from kdbench.module import predictions
     from kdbench.module.predict import predict
 
     seen: list[tuple[int, ...]] = []
@@ -217,7 +217,7 @@ def test_a_finished_model_is_not_evaluated_again(
         seen.append(tuple(split.index[:3]))
         return predict(model, split, *rest)
 
-    monkeypatch.setattr(context, "predict", counted)
+    monkeypatch.setattr(predictions, "predict", counted)
     for keep in ("best", "last"):
         record = kdbench.run(kdbench.compose(tiny("training.epochs=2", f"training.keep={keep}", "method=label")))
         kept = [entry["validation/accuracy"] for entry in record["history"] if "validation/accuracy" in entry][1:]

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 import kdbench
-from kdbench.encoder import Encoder
+from kdbench.encoder.base import Encoder
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.json_file import read_json
 from kdbench.pipeline import prepare
-from kdbench.plan import plan_run
+from kdbench.planning import plan_run
 from kdbench.stage import build_module
 from kdbench.store import Store
 from kdbench.teacher_outputs.reading import demands, describe

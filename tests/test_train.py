@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import kdbench
-from kdbench import plan, train
+from kdbench import planning, train
 from kdbench.outcome import Outcome
+from kdbench.plan import RunPlan
 
 Overrides = Callable[..., list[str]]
 COMMAND = Path(sys.executable).with_name("kdbench")
@@ -47,15 +48,15 @@ def test_a_run_that_another_process_computed_meanwhile_is_reused(
     tiny: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcomes: list[Outcome]
 ) -> None:
     """Between the plan and the store's lock, as when two sweeps share a run and one of them waits."""
-    planned = plan.plan_run
+    planned = planning.plan_run
 
-    def and_then_another(cfg: Any, store: Any) -> plan.RunPlan:
+    def and_then_another(cfg: Any, store: Any) -> RunPlan:
         before = planned(cfg, store)
-        monkeypatch.setattr(plan, "plan_run", planned)
+        monkeypatch.setattr(planning, "plan_run", planned)
         kdbench.run(cfg)
         return before
 
-    monkeypatch.setattr(plan, "plan_run", and_then_another)
+    monkeypatch.setattr(planning, "plan_run", and_then_another)
     front(monkeypatch, tmp_path, *tiny("training.max_steps=2"))
     assert [outcome.status for outcome in outcomes] == ["reused"]
     assert outcomes[0].score is not None

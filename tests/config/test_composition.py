@@ -13,7 +13,10 @@ from omegaconf import OmegaConf
 from kdbench.config import CONF_DIR, complete
 
 SIZES, PRIMARY = "student/size", ("train", "evaluate")
-BY_PACKAGE = ("term", "schedule", "temperature")
+WITH = {"data=corpus": ["corpus=generated"]}
+"""What an option points at."""
+
+BY_PACKAGE = ("term", "schedule", "temperature", "stage")
 """Groups without a node of their own: their files are put where a method wants them."""
 
 
@@ -46,7 +49,7 @@ def composed(*overrides: str, name: str = "train") -> dict[str, Any]:
 def test_an_option_composes(option: str) -> None:
     """And completes as soon as what it leaves to the user, or to the files that begin with it, is given."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        cfg = compose("train", overrides=[option], return_hydra_config=True)
+        cfg = compose("train", overrides=[option, *WITH.get(option, [])], return_hydra_config=True)
         own = OmegaConf.masked_copy(cfg, [name for name in cfg if name != "hydra"])
         for key in missing(OmegaConf.to_container(own)):
             OmegaConf.update(cfg, key, "given")

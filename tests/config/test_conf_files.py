@@ -23,6 +23,7 @@ LONG = {
     "teacher/fine_tuning.yaml": "what every teacher shares: its training, and what becomes of its outputs",
     "hydra/help/kdbench.yaml": "the text of --help",
     "data/base.yaml": "explains every key of a data set, once for all of them",
+    "corpus/base.yaml": "explains every key of a corpus, once for all of them",
     "training/default.yaml": "explains every key of a training, once for all of them",
 }
 SIZES = "student/size"

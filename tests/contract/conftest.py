@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +16,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from kdbench.config import CONF_DIR, complete
-from kdbench.data.batch import Batch
+from kdbench.data.batch import NO_PLACE, Batch
 from kdbench.data.batch import packed as to_packed
+from kdbench.decoder import Decoder
+from kdbench.head import ClassHead, WordHead
 from kdbench.model import Model
 from kdbench.outputs import ModelOutputs, Taps
+from kdbench.shape import Shape
 from kdbench.student.bert import bert
 
 # Values for the options that have none of their own (`???`), right for the tiny student of 2 and teacher of 4 layers;
@@ -74,14 +79,44 @@ def cell(option: Callable[[str, str], Any]) -> Callable[..., DictConfig]:
     return configuration
 
 
+class TwoHeads(Model):
+    """A classifier, and beside it a masked language model of the same size: together they fill every field."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        labels = ClassHead(("one", "two", "three"))
+        self.classifier, self.words = (
+            bert(layers, 8, 2, 16, 30, head, max_positions=16) for head in (labels, WordHead())
+        )
+
+    @property
+    def shape(self) -> Shape:
+        shape = self.classifier.shape
+        return replace(shape, taps=shape.taps | {"decoder_inputs"}, decoder_width=shape.width)
+
+    @property
+    def decoder(self) -> Decoder | None:
+        return self.words.decoder
+
+    def stop_after(self, layers: int) -> None:
+        self.classifier.stop_after(layers)
+
+    def forward(self, batch: Batch, taps: Taps) -> ModelOutputs:
+        found: ModelOutputs = self.classifier(batch, replace(taps, decoder_inputs=False))
+        if not taps.decoder_inputs:
+            return found
+        told: ModelOutputs = self.words(batch, Taps(decoder_inputs=True))
+        return replace(found, decoder_inputs=told.decoder_inputs, decoder=told.decoder)
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+
 @pytest.fixture(scope="session")
 def models() -> dict[str, Model]:
     """A student of 2 and a teacher of 4 layers, width 8, in double precision and evaluation mode."""
     torch.manual_seed(0)
-    made = {
-        role: bert(layers, 8, 2, 16, 30, ("one", "two", "three"), max_positions=16) for role, layers in LAYERS.items()
-    }
-    return {role: model.double().eval() for role, model in made.items()}
+    return {role: TwoHeads(layers).double().eval() for role, layers in LAYERS.items()}
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +129,10 @@ def batch() -> Callable[..., Batch]:
         mask = torch.arange(max(LENGTHS) + padding)[None] < torch.tensor(LENGTHS)[:, None]
         ids = torch.nn.functional.pad(ids, (0, padding)) * mask
         labels = torch.tensor([0, 2, 1]) if labels is None else labels
-        return Batch(ids, mask, torch.zeros_like(ids), labels, torch.arange(len(LENGTHS)))
+        words = torch.full_like(ids, NO_PLACE)
+        for row, places in enumerate(((1, 4), (0,), (1,))):
+            words[row, list(places)] = 7 + row
+        return Batch(ids, mask, torch.zeros_like(ids), labels, torch.arange(len(LENGTHS)), words)
 
     return made
 
@@ -105,7 +143,7 @@ def outputs(models: dict[str, Model], batch: Callable[..., Batch]) -> Callable[.
 
     def captured(role: str, padding: int = 0, labels: torch.Tensor | None = None, packed: bool = False) -> ModelOutputs:
         layers = frozenset(range(1, LAYERS[role] + 1))
-        taps = Taps(True, layers | {0}, layers | {0}, layers | {0}, layers, layers, layers, layers, layers)
+        taps = Taps(True, layers | {0}, layers | {0}, layers | {0}, layers, layers, layers, layers, layers, True)
         data = batch(padding, labels)
         return models[role](to_packed(data) if packed else data, taps)
 

@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_dir
 
 from kdbench.config import CONF_DIR, complete, instantiate
 from kdbench.cost import parameters
+from kdbench.head import ClassHead
 
 Overrides = Callable[..., list[str]]
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,7 @@ def test_every_kind_of_option_has_an_example(outside: Path) -> None:
     groups += [
         "augmentation",
         "schedule",
+        "corpus",
         "teacher",
         "team",
         "sampling",
@@ -148,7 +150,9 @@ def test_the_size_has_the_numbers_of_its_comment(outside: Path) -> None:
     said = re.search(r"encoder ([\d.]+) M, embeddings ([\d.]+) M, total ([\d.]+) M", text)
     assert said is not None
     with torch.device("meta"):
-        student = instantiate(composed(outside, "student/size=l5_h160").student, vocabulary=30522, labels=["no", "yes"])
+        student = instantiate(
+            composed(outside, "student/size=l5_h160").student, vocabulary=30522, head=ClassHead(("no", "yes"))
+        )
     counts = parameters(student)
     head = sum(parameter.numel() for parameter in student.heads["classifier"].parameters())
     built = counts["encoder"], counts["embeddings"], counts["total"] - head

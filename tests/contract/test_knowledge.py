@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from kdbench.config import CONF_DIR, complete_term, instantiate
+from kdbench.config import CONF_DIR, instantiate
 from kdbench.data.batch import Batch
+from kdbench.decoder import Words
 from kdbench.error import ImpossibleError
 from kdbench.knowledge.base import Knowledge
 from kdbench.lr_schedule import constant
@@ -23,6 +24,7 @@ from kdbench.outputs import ModelOutputs, Taps
 from kdbench.shape import Shape
 from kdbench.teacher_outputs.source import TeacherOutputs
 from kdbench.term import WITHOUT_LAYERS, Term
+from kdbench.term_config import complete_term
 from kdbench.terms import build_terms
 
 Option = Callable[[str, str], Any]
@@ -43,6 +45,8 @@ CHANGED: list[Reading] = [
     ("value_relation", {"heads": "flatten", "scale": "head"}),
     ("gram_features", {"view": "spans", "span_length": 2}),
     ("logit_lens", {"target": "final"}),
+    ("vocabulary_logits", {"positions": "masked"}),
+    ("vocabulary_logits", {"positions": [0, 3]}),
     ("triplet_angle", {"window": None}),
     ("triplet_angle", {"window": 3}),
     *((name, {"over": "spans", "span_length": 2}) for name in POINTS),
@@ -110,6 +114,9 @@ def only(outputs: ModelOutputs, taps: Taps) -> ModelOutputs:
         mean={layer: outputs.mean[layer] for layer in taps.mean},
         scores={layer: outputs.scores[layer] for layer in taps.scores},
         lens={layer: outputs.lens[layer] for layer in taps.lens},
+        words=outputs.words,
+        decoder_inputs=outputs.decoder_inputs if taps.decoder_inputs else None,
+        decoder=outputs.decoder if taps.decoder_inputs else None,
     )
 
 
@@ -117,7 +124,12 @@ def without(taps: Taps) -> list[Taps]:
     """The taps with one field left out, for each field that they name."""
     named = [field.name for field in fields(Taps) if getattr(taps, field.name)]
     everything = {field.name: getattr(taps, field.name) for field in fields(Taps)}
-    return [Taps(**{**everything, name: False if name == "logits" else frozenset()}) for name in named]
+    return [Taps(**{**everything, name: type(everything[name])()}) for name in named]
+
+
+def values_of(read: Any) -> Any:
+    """What a knowledge has read, as tensors."""
+    return {"inputs": read.inputs, "logits": read.logits} if isinstance(read, Words) else read
 
 
 @every_reading
@@ -125,6 +137,9 @@ def test_a_tensor_is_batch_first_and_its_mask_broadcasts(reading: Reading, optio
     made, student = built(option, reading), outputs("student")
     for layer in layers(made, 2):
         values = made.extract(student, layer)
+        if isinstance(values, Words):
+            assert values.logits.requires_grad and len(values.logits) == len(values.samples) == len(values.shares)
+            continue
         tensor, mask = made.relate(made.join([values, values]) if made.joint else values, student.mask)
         assert tensor.shape[0] == len(student.mask) and tensor.requires_grad
         if mask is not None:
@@ -137,7 +152,8 @@ def test_taps_name_exactly_what_is_read(reading: Reading, option: Option, output
     made, student = built(option, reading), outputs("student")
     for layer in layers(made, 2):
         for read, taps in ((made.extract, made.taps({layer})), (made.target, made.target_taps({layer}))):
-            torch.testing.assert_close(read(only(student, taps), layer), read(student, layer), atol=0, rtol=0)
+            found, expected = (values_of(read(outputs, layer)) for outputs in (only(student, taps), student))
+            torch.testing.assert_close(found, expected, atol=0, rtol=0)
             for fewer in without(taps):
                 if read == made.target and made.from_labels:
                     continue  # the labels are of the batch: nothing is captured for them
@@ -283,19 +299,24 @@ def test_samples_mix_where_the_knowledge_says_so_and_nowhere_else(
     assert apart != term.knowledge.in_batch
 
 
+WITHOUT_LAYERS_AT_ALL = {"label", "logits", "masked_words", "vocabulary_logits"}
 EMBEDDED = {"hidden", "embeddings", "gram_tokens", "gram_features", *POINTS}
 
 
 @pytest.mark.parametrize("name", [reading[0] for reading in READINGS if not reading[1]])
 def test_the_embeddings_are_compared_where_it_is_customary(name: str, option: Option) -> None:
     """Hidden states by token and their Gram matrices, as the unified framework has it; and relations of points."""
-    assert (0 in layers(built(option, (name, {})), 2)) == (name in EMBEDDED | {"label", "logits"})
+    assert (0 in layers(built(option, (name, {})), 2)) == (name in EMBEDDED | WITHOUT_LAYERS_AT_ALL)
 
 
 def reads_alike(reading: Reading) -> bool:
     """Whether the two sides of a model compared with itself are one tensor."""
     name, options = reading
-    return name != "label" and not options.get("probability_shift") and options.get("target") != "final"
+    return (
+        name not in ("label", "masked_words")
+        and not options.get("probability_shift")
+        and options.get("target") != "final"
+    )
 
 
 @pytest.mark.parametrize("reading", [reading for reading in READINGS if reads_alike(reading)], ids=named)
@@ -324,6 +345,7 @@ def test_what_cross_entropy_adds_to_the_divergence_is_the_teachers_entropy(
     except ImpossibleError:
         assert "probabilities" in str(reading)
         return
-    entropy = crossed(teacher, teacher)
-    torch.testing.assert_close(crossed(student, teacher) - diverged(student, teacher), entropy, atol=1e-9, rtol=1e-9)
-    assert float(entropy.min()) >= -1e-9 and float(diverged(student, teacher).min()) >= -1e-9
+    with torch.no_grad():
+        entropy, both = crossed(teacher, teacher), (crossed(student, teacher), diverged(student, teacher))
+    torch.testing.assert_close(both[0] - both[1], entropy, atol=1e-9, rtol=1e-9)
+    assert float(entropy.min()) >= -1e-9 and float(both[1].min()) >= -1e-9

@@ -12,7 +12,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from kdbench.config import CONF_DIR, compares, instantiate, module_of
+from kdbench.config import CONF_DIR, instantiate
+from kdbench.term_config import compares, module_of
 
 Option = Callable[[str, str], Any]
 TEMPERATURES = sorted((CONF_DIR / "temperature").glob("*.yaml"))

@@ -19,7 +19,7 @@ RUNTIME = {
     "projection": {"student_width", "teacher_width", "student_layers", "teacher_layers"},
     "objective": {"student", "teacher", "mask"},
     "initialization": set(),
-    "student": {"vocabulary", "labels", "padding_id"},
+    "student": {"vocabulary", "head", "padding_id"},
     "augmentation": set(),
     "lr_schedule": {"step", "steps"},
     "schedule": {"progress"},

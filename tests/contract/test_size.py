@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from kdbench.config import CONF_DIR, instantiate
 from kdbench.cost import parameters
+from kdbench.head import ClassHead
 
 COMMENT = re.compile(r"vocabulary of ([\d,]+): encoder ([\d.]+) M, embeddings ([\d.]+) M, total ([\d.]+) M")
 VOCABULARY = 30522
@@ -50,7 +51,7 @@ def student_of(size: str) -> DictConfig:
 def counted(size: str, vocabulary: int = VOCABULARY) -> tuple[str, str, str]:
     """Encoder, embeddings and total of the built model without its classifier, in millions."""
     with torch.device("meta"):
-        student = instantiate(student_of(size), vocabulary=vocabulary, labels=["no", "yes"])
+        student = instantiate(student_of(size), vocabulary=vocabulary, head=ClassHead(("no", "yes")))
     counts = parameters(student)
     head = sum(parameter.numel() for parameter in student.heads["classifier"].parameters())
     encoder, embeddings, total = counts["encoder"], counts["embeddings"], counts["total"] - head

@@ -12,7 +12,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from kdbench.data.batch import collate
+from kdbench.data.batch import NO_PLACE, collate
 from kdbench.data.split import Split
 from kdbench.model import Model
 from kdbench.module.student import teacher_taps
@@ -30,7 +30,8 @@ def rows() -> Split:
     lengths = np.array([6, 2, 4, 5, 3])
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     tokens = np.random.default_rng(1).integers(5, 30, size=int(offsets[-1])).astype(np.int32)
-    return Split(tokens, np.zeros(len(tokens), np.int8), offsets, np.array([0, 2, 1, 1, 0]), np.arange(5))
+    words = np.where(np.arange(len(tokens)) % 3 == 0, tokens, NO_PLACE).astype(np.int32)
+    return Split(tokens, np.zeros(len(tokens), np.int8), offsets, np.array([0, 2, 1, 1, 0]), np.arange(5), words=words)
 
 
 def test_what_is_kept_teaches_as_what_is_live(
@@ -44,14 +45,15 @@ def test_what_is_kept_teaches_as_what_is_live(
     declared = (parts_of("", term, student.shape, teacher.shape).teacher_taps for term in written.values())
     assert taps == Taps.of(stream for part in declared for stream in part)
     if taps == Taps():
-        assert knowledge == "label"
+        assert knowledge in ("label", "masked_words")
         return
     folders = {stream: tmp_path / f"{stream[0]}.{stream[1]}" for stream in taps}
     for folder in folders.values():
         folder.mkdir()
     live = TeacherOutputs(taps, teacher, stored_in="f16")
     fill(live, rows, folders, teacher.shape, "f16", 0, "cpu", {**ABOUT, "of": ""})
-    kept = TeacherOutputs(taps, None, [CachedOutputs(folders, rows, teacher.shape, "f16", ABOUT)])
+    decoder = teacher.decoder if taps.decoder_inputs else None  # which no file has
+    kept = TeacherOutputs(taps, None, [CachedOutputs(folders, rows, teacher.shape, "f16", ABOUT)], decoder=decoder)
     for picked in ([0, 1, 2], [3, 4]):
         batch = collate(rows, np.array(picked), 0)
         found = []

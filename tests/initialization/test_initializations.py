@@ -10,7 +10,8 @@ import torch
 from transformers import BertConfig
 
 from kdbench.data.batch import Batch
-from kdbench.encoder import Encoder, from_config
+from kdbench.encoder.base import Encoder
+from kdbench.encoder.load import from_config
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.initialization.checkpoint import Checkpoint
 from kdbench.initialization.pretrained import Pretrained

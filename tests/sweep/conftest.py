@@ -120,7 +120,7 @@ def stub_complete(cfg: DictConfig) -> DictConfig:
 def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
     monkeypatch.setattr("kdbench.config.complete", stub_complete)
     monkeypatch.setattr("kdbench.config.unused_axes", lambda cfg, overrides: (cfg.get("extra") or {}).get("unused"))
-    monkeypatch.setattr("kdbench.plan.plan_run", stub_plan)
+    monkeypatch.setattr("kdbench.planning.plan_run", stub_plan)
     monkeypatch.setattr("kdbench.teacher_outputs.reading.demands", stub_demands)
     monkeypatch.chdir(tmp_path)
     version.setbase("1.3")

@@ -91,7 +91,7 @@ def test_two_sweeps_at_one_moment_train_their_teacher_once(grid: list[str], tmp_
     few = [override for override in grid if not override.startswith(("matching", "knowledge", "seed"))]
     both = [start(tmp_path / name, store, [*few, f"seed={seeds}"]) for name, seeds in (("a", "1,2"), ("b", "2,3"))]
     outputs = [finish(process) for process in both]
-    fine_tunings = sum(output.count("fine-tuning") for output in outputs)
+    fine_tunings = sum(output.count("- training ") for output in outputs)
     assert fine_tunings == 1
     kinds = [artefact.kind for artefact in Store(store).artefacts()]
     assert kinds.count("teacher") == 1 and kinds.count("run") == 3

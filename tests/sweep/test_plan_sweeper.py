@@ -258,8 +258,8 @@ def run_script(application: Application, *overrides: str) -> subprocess.Complete
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import hydra, conftest
-import kdbench.config, kdbench.plan, kdbench.teacher_outputs.reading
-kdbench.config.complete, kdbench.plan.plan_run = conftest.stub_complete, conftest.stub_plan
+import kdbench.config, kdbench.planning, kdbench.teacher_outputs.reading
+kdbench.config.complete, kdbench.planning.plan_run = conftest.stub_complete, conftest.stub_plan
 kdbench.teacher_outputs.reading.demands = conftest.stub_demands
 kdbench.config.unused_axes = lambda cfg, overrides: None
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

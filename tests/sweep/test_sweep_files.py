@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kdbench.config import CONF_DIR
-from kdbench.plan import plan_run
+from kdbench.planning import plan_run
 from kdbench.signature import signature
 from kdbench.sweep import Job
 from kdbench.train import main
@@ -29,6 +29,7 @@ CELLS: dict[str, int | dict[str, int]] = {
     "batching": 30,
     "demo": 6,
     "glue_small": 36,
+    "glmd/rivals": {"smoke": 10, "cpu": 75, "gpu": 200},
     "skdbert/composition": {"smoke": 14, "cpu": 70, "gpu": 280},
     "skdbert/rivals": {"smoke": 18, "cpu": 90, "gpu": 355},
     "skdbert/samplers": {"smoke": 12, "cpu": 60, "gpu": 240},
@@ -57,7 +58,7 @@ def stub_plan(cfg: DictConfig, store: Any) -> Any:
 
 @pytest.fixture
 def hydra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hydra]:
-    monkeypatch.setattr("kdbench.plan.plan_run", stub_plan)
+    monkeypatch.setattr("kdbench.planning.plan_run", stub_plan)
     monkeypatch.setattr("kdbench.teacher_outputs.reading.demands", lambda cfg, plan: [])
     monkeypatch.setenv("KDBENCH_STORE", str(tmp_path / "store"))
     version.setbase("1.3")
@@ -166,7 +167,7 @@ def test_the_command_line_wins_over_the_budget(hydra: Hydra) -> None:
 @pytest.mark.embedded
 def test_a_budget_is_no_part_of_a_signature(hydra: Hydra, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same values under another budget are the same runs."""
-    monkeypatch.setattr("kdbench.plan.plan_run", plan_run)
+    monkeypatch.setattr("kdbench.planning.plan_run", plan_run)
     smoke = cells(hydra, "unified/knowledge", "budget=smoke", "data=generated", "seed=1", "knowledge=logits")
     values = ["data.source=generated", "data.train_rows=256", "+data.evaluation_rows=256", "training.epochs=1"]
     values += ["teacher.training.epochs=1", "teacher.optimizer.lr=5e-5"]
@@ -204,7 +205,7 @@ def test_every_cell_of_a_budget_can_run(
     hydra: Hydra, name: str, budget: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the real check, teacher and data of the budget; those of one seed stand for all."""
-    monkeypatch.setattr("kdbench.plan.plan_run", plan_run)
+    monkeypatch.setattr("kdbench.planning.plan_run", plan_run)
     data = [f"paths.data={request.getfixturevalue('shared_data')}"] if budget == "cpu" else []
     jobs = cells(hydra, name, f"budget={budget}", "seed=1", *data)
     assert {job.status for job in jobs} <= {"planned", "excluded"}
