@@ -37,6 +37,7 @@ MODULES = (
     "padding",
     "relation_loss",
     "word_prediction",
+    "kronecker",
     "output_reading",
     "step_overhead",
     "team",

@@ -23,7 +23,7 @@ from kdbench.language import corpus_stages, is_corpus, language_cfg
 from kdbench.module.training import Training
 from kdbench.outputs import Taps
 from kdbench.pretrained import locate
-from kdbench.shape import Shape
+from kdbench.shape import Shape, of_spans
 from kdbench.teacher_folder import refuse_other_task, shape_in
 from kdbench.teaching import OWN, combiner_class, distils, refuse_unmergeable, teaching_members
 from kdbench.terms import mixes_samples, parts_of
@@ -76,6 +76,7 @@ def check(cfg: DictConfig) -> Checked:
             initialization.check(student, side.teacher)
         Training.from_config(plain(stage.training), f"stages.{name}.training")
         choice(f"stages.{name}.data", stage.data, ("task", "corpus"))
+        choice(f"stages.{name}.head", stage.get("head") or "own", ("own", "teacher"))
         taps[str(name)] = _terms(cfg, str(name), side.task, {OWN: side.teacher} if name in on_corpus else teachers)
         _micro_batches(str(name), plain(stage))
     _answers_kept(cfg, own.task)
@@ -163,7 +164,7 @@ def student_shape(options: Mapping[str, Any], task: Task) -> Shape:
     if "dropout" in options:
         share("student.dropout", options["dropout"], below=True)
     shape: Shape = module.shape(options, task.outputs, task.tells_words)
-    return shape
+    return of_spans(shape) if task.kind == "span" else shape
 
 
 def _micro_batches(stage: str, options: Mapping[str, Any]) -> None:

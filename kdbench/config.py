@@ -8,6 +8,7 @@ recorded.
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import re
 from collections.abc import Sequence
@@ -34,11 +35,11 @@ OF_STAGES = ("training", "optimizer", "lr_schedule")
 """Groups of which a stage may have settings of its own, over those of its corpus, over the run's."""
 
 WITHOUT_EFFECT = {
-    *("seed", "plan", "sweep", "budget"),
+    *("seed", "plan", "sweep", "budget", "ood"),
     *("teacher.outputs", "teacher.max_bytes", "teacher.shared_by", "teacher.resident"),
 }
 """Keys that distinguish no runs from each other; the seed has its own axis."""
-WITHOUT_CHOICE = ("null", "none", "full")
+WITHOUT_CHOICE = ("null", "none", "full", "as_model")
 """Options of a group that mean as if there were no such group."""
 AXES = (
     *("data", "corpus", "vocabulary", "method", *STUDY_AXES, "student", "student/size", "initialization"),
@@ -91,6 +92,7 @@ def complete(cfg: DictConfig, depth: int = 0) -> DictConfig:
     plain["axes"] = axes
     if plain["data"] is None:
         raise KdbenchError("data=corpus has no corpus to learn from: choose one, as corpus=wikitext")
+    plain["student"] = _completed_student(plain["student"])
     plain["stages"] = {name: stage for name, stage in plain["stages"].items() if stage is not None}
     for name, stage in plain["stages"].items():
         stage["data"] = stage.get("data") or "task"
@@ -134,7 +136,7 @@ def unused_axes(cfg: DictConfig, overrides: Sequence[str]) -> str | None:
 
 def _reads_corpus(cfg: DictConfig) -> bool:
     answers = cfg.data.get("format") == "cloze" and cfg.teacher.language.train
-    on_corpus = any(stage.get("data") == "corpus" for stage in cfg.stages.values())
+    on_corpus = any(stage is not None and stage.get("data") == "corpus" for stage in cfg.stages.values())
     return bool(cfg.data.kind == "words" or cfg.vocabulary is not None or answers or on_corpus)
 
 
@@ -142,6 +144,17 @@ def _current_hydra() -> DictConfig | None:
     from hydra.core.hydra_config import HydraConfig
 
     return HydraConfig.get() if HydraConfig.initialized() else None
+
+
+def _completed_student(options: dict[str, Any]) -> dict[str, Any]:
+    """What the module of a student makes of its options, where it has something to look up."""
+    if "_target_" not in options:
+        raise KdbenchError(
+            "student has no _target_, so that it builds nothing: choose one of `kdbench --help`, as student=bert"
+        )
+    module = importlib.import_module(str(options["_target_"]).rpartition(".")[0])
+    completed: dict[str, Any] = module.complete(options) if hasattr(module, "complete") else options
+    return completed
 
 
 def _axes_read(cfg: DictConfig) -> set[str]:
@@ -163,7 +176,7 @@ def _axes(cfg: DictConfig, hydra: DictConfig) -> dict[str, str]:
         if (
             key not in AXES
             and key not in WITHOUT_EFFECT
-            and not key.startswith(("paths.", "logger", "device", "budget."))
+            and not key.startswith(("paths.", "logger", "device", "budget.", "ood."))
         ):
             axes[key] = value
     axes["seed"] = str(cfg.seed)

@@ -90,7 +90,8 @@ def stage_content(cfg: DictConfig, name: str, side: TeacherPlan, previous: Mappi
     stage = plain(cfg.stages[name])
     initialization: Initialization = instantiate(cfg.initialization)
     alone = cfg.team is None or name in corpus_stages(cfg)  # a team teaches the task; the language model a corpus
-    taught = initialization.needs_teacher or (distils(stage) and alone)
+    head = {"head": stage["head"]} if stage.get("head") else {}
+    taught = initialization.needs_teacher or (distils(stage) and alone) or bool(head)
     # Last bits differ; where no term has a fused form the choice changes nothing, and no name.
     fused = {"fused": FUSED if cfg.fused else None} if any(_fusible(term) for term in stage["terms"].values()) else {}
     return {
@@ -108,6 +109,7 @@ def stage_content(cfg: DictConfig, name: str, side: TeacherPlan, previous: Mappi
         "precision": cfg.precision.name,
         "score": side.checked.task.score,
         "seed": stage["seed"],
+        **head,
         **fused,
         **_answers(side.checked.task),
         **({"teacher_input": "mapped"} if distils(stage) and _reads_substitutes(cfg) else {}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ABSENT = -1e4
-"""The score of an answer that a row does not have, where others of its task have more."""
+"""The score of an answer that a row does not have, where others of its task have more, and of padding as one."""
 
 
 @dataclass(frozen=True)
@@ -51,4 +51,9 @@ class WordHead:
         return self.choices or len(self.answers or ())
 
 
-Head = ClassHead | ChoiceHead | WordHead
+@dataclass(frozen=True)
+class SpanHead:
+    """Two scores for each token: as the first, and as the last one of an answer."""
+
+
+Head = ClassHead | ChoiceHead | WordHead | SpanHead

@@ -1,8 +1,9 @@
 """What a model hands to the knowledge: `ModelOutputs`, the one meeting point of architectures and terms.
 
-The shapes used everywhere: logits and lens (B, C); hidden (B, S, D); cls and mean (B, D); query, key, value
-(B, H, S, d); scores (B, H, S, S); decoder_inputs (B, S, E), of the vocabulary head's last product; mask (B, S), true on
-real tokens. B is the batch, S the padded length, C the classes, D the width, H the heads, d = D / H.
+The shapes used everywhere: logits and lens (B, C), or logits (B, 2, S) of spans; hidden and feed_forward (B, S, D); cls
+and mean (B, D); query, key, value (B, H, S, d); scores (B, H, S, S); decoder_inputs (B, S, E), of the vocabulary head's
+last product; mask (B, S), true on real tokens. B is the batch, S the padded length, C the classes, D the width, H the
+heads, d = D / H.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Taps:
     Layers count from 1; layer 0 of `hidden`, `cls` and `mean` is the embedding output. `cls` and `mean` are the first
     token of a hidden state and the mean of its real tokens: a knowledge that sees no more of a layer says so here.
     `scores` are the scaled products of query and key before softmax. `lens` is the model's own task head applied to a
-    layer's output. `decoder_inputs` is what the vocabulary head's decoder is given, which comes with it: of the scores
+    layer's output. `feed_forward` is what the second map of a layer's feed-forward block gives, before the residual and
+    the norm. `decoder_inputs` is what the vocabulary head's decoder is given, which comes with it: of the scores
     of all words, one a token, nothing is kept. The empty set means "not read".
     """
 
@@ -41,6 +43,7 @@ class Taps:
     value: frozenset[int] = frozenset()
     scores: frozenset[int] = frozenset()
     lens: frozenset[int] = frozenset()
+    feed_forward: frozenset[int] = frozenset()
     decoder_inputs: bool = False
 
     def __or__(self, other: Taps) -> Taps:
@@ -79,7 +82,7 @@ class Taps:
     @property
     def deepest(self) -> int:
         """The last layer that is read; a head needs them all, which the caller knows."""
-        return max(self.states | self.attention, default=0)
+        return max(self.states | self.attention | self.feed_forward, default=0)
 
 
 @dataclass(frozen=True)
@@ -102,5 +105,6 @@ class ModelOutputs:
     value: Mapping[int, Tensor] = field(default_factory=dict)
     scores: Mapping[int, Tensor] = field(default_factory=dict)
     lens: Mapping[int, Tensor] = field(default_factory=dict)
+    feed_forward: Mapping[int, Tensor] = field(default_factory=dict)
     decoder_inputs: Tensor | None = None
     decoder: Decoder | None = None

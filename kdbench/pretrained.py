@@ -8,6 +8,7 @@ from typing import Literal
 
 from kdbench.error import KdbenchError
 from kdbench.signature import file_fingerprint
+from kdbench.value import choice
 
 Source = Literal["folder", "hub", "embedded"]
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
@@ -25,6 +26,7 @@ def locate(source: Source, model: str, revision: str, key: str) -> Path:
     Raises:
         KdbenchError: if it is not there.
     """
+    choice(f"{key.rsplit('.', 1)[0]}.source", source, ("folder", "hub", "embedded"))
     if source == "embedded":
         return _embedded(model, key)
     if source == "hub":
@@ -42,7 +44,11 @@ def _embedded(model: str, key: str) -> Path:
     from kdbench.data.embedded import minilm_folder
 
     if model != "minilm":
-        raise KdbenchError(f"{key}={model} is not embedded: the one embedded model is minilm")
+        node = key.rsplit(".", 1)[0]
+        raise KdbenchError(
+            f"{key}={model} is not embedded: the one embedded model is minilm; of another set {node}.source=folder or "
+            "hub"
+        )
     return minilm_folder()
 
 

@@ -20,6 +20,7 @@ from kdbench.context import Context, TeacherContext
 from kdbench.data.task import Task
 from kdbench.head import Head, WordHead
 from kdbench.initialization.base import Initialization
+from kdbench.kronecker.dense import take_head
 from kdbench.language import augmentation_node
 from kdbench.model import WEIGHTS, Model, load_weights, own_weights
 from kdbench.module import guards
@@ -96,6 +97,8 @@ def build_module(
         initialization.initialize(student, begins_with, context.store)
     else:
         load_weights(student, previous)
+    if stage.get("head") == "teacher":
+        take_head(student, load_teacher(side.teacher_path, side.task.head(context.tokenizer)))
     if (vocabulary := _vocabulary(student)) is not None:
         guards.tokenizer_fits(len(context.tokenizer), vocabulary, "the student")
     training = Training.from_config(stage["training"], f"stages.{name}.training")

@@ -5,35 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from kdbench.architecture import positions_of, shape_of_config
 from kdbench.data.task import Task
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.pretrained import read_config
-from kdbench.shape import Shape, has_layers_apart, refuse_headless, taps_of
+from kdbench.shape import Shape, of_spans
 
 
 def shape_in(folder: Path, task: Task) -> tuple[Shape, int | None]:
     """The teacher's shape, and the longest sequence it takes; None where that is not said."""
     config = read_config(folder)
-
-    def size(*names: str) -> int | None:
-        found = next((config[name] for name in names if name in config), None)
-        return found if isinstance(found, int) else None
-
-    layers = size("num_hidden_layers", "n_layers")
-    width = size("hidden_size", "dim")
-    heads = size("num_attention_heads", "n_heads")
-    if layers is None or width is None or heads is None:
+    try:
+        shape = shape_of_config(config, task.outputs, task.tells_words, f"teacher.model={folder}")
+    except KeyError as error:
         raise KdbenchError(
             f"teacher.model: {folder / 'config.json'} (of type {config.get('model_type')}) does not say how many "
             "layers, which width and how many heads the model has: give an encoder such as BERT"
-        )
-    words, model_type = task.tells_words, str(config.get("model_type"))
-    if words:
-        refuse_headless(model_type, f"teacher.model={folder}")
-    given = (size("embedding_size") or width) if words else 0
-    taps = taps_of(model_type, words, task.outputs)
-    shape = Shape(layers, width, heads, task.outputs, taps, given, has_layers_apart(model_type))
-    return shape, size("max_position_embeddings")
+        ) from error
+    return of_spans(shape) if task.kind == "span" else shape, positions_of(config)
 
 
 def refuse_other_task(folder: Path, task: Task) -> None:

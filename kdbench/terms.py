@@ -155,7 +155,7 @@ def _compared(key: str, knowledge: Knowledge, term: Mapping[str, Any], student: 
             f"{key}: objective={name} compares the rows of a batch with each other, but a row of "
             f"knowledge={read} is one token: choose objective=kl or objective=mse"
         )
-    if kind == "logits" and not knowledge.of_words and student.classes < least:
+    if kind == "logits" and not knowledge.of_words and not student.spans and student.classes < least:
         raise ImpossibleError(
             f"{key}: objective={name} is degenerate for {student.classes} classes (it needs {least}): choose "
             "objective=kl or objective=mse"

@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from kdbench import pooling
 from kdbench.data.batch import Batch
 from kdbench.encoder.attention import Recorder
+from kdbench.encoder.feed_forward import recorded
+from kdbench.kronecker.dense import multiplied
+from kdbench.kronecker.factorise import is_factored
 from kdbench.model import Model
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.packing import MODEL_TYPES, Packing
@@ -53,7 +56,7 @@ class Encoder(Model):
 
     def stop_after(self, layers: int) -> None:
         base = self.model.base_model
-        stack: Any = getattr(base, "encoder", None) or getattr(base, "transformer", None)
+        stack = _stack(base)
         if isinstance(getattr(stack, "layer", None), nn.ModuleList):
             if not hasattr(self, "_whole"):
                 # transformers installs what collects hidden states at the first call that asks for any, on the layers
@@ -71,7 +74,8 @@ class Encoder(Model):
         options: dict[str, Any] = {"output_hidden_states": bool(taps.states), "return_dict": True}
         if recorder is not None:
             options["recorder"] = recorder
-        body, answers = self.answer(batch, packing, options, taps)
+        with recorded(self.model.base_model, taps.feed_forward) as blocks:
+            body, answers = self.answer(batch, packing, options, taps)
         states, whole, first = body.states, body.whole, body.first
         outputs = ModelOutputs(
             mask=batch.attention_mask,
@@ -80,6 +84,7 @@ class Encoder(Model):
             hidden={layer: whole(states[layer]) for layer in taps.hidden},
             cls={layer: first(states[layer]) for layer in taps.cls},
             mean={layer: pooling.mean(whole(states[layer]), batch.attention_mask) for layer in taps.mean},
+            feed_forward={layer: whole(blocks[layer]) for layer in taps.feed_forward},
             lens={layer: self.read_out(first(states[layer])[:, None]) for layer in taps.lens},
             **answers,
         )
@@ -113,7 +118,18 @@ class Encoder(Model):
         return not name.startswith(f"model.{self.model.base_model_prefix}.") or ".pooler." in name
 
     def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)
+        """As the dense model that computes the same, where there are factored maps: transformers knows no others."""
+        model = self.model
+        if is_factored(model):
+            from kdbench.student.kronecker import dense_twin
+
+            twin: Any = dense_twin(self)
+            lacking, _ = twin.load_state_dict(multiplied(self), strict=False)
+            given = {value.data_ptr() for name, value in twin.state_dict().items() if name not in lacking}
+            # A decoder that is tied has the embedding's weight; nothing else may have none.
+            assert all(twin.state_dict()[name].data_ptr() in given for name in lacking), lacking
+            model = twin.model
+        model.save_pretrained(folder)
 
     @property
     def embeddings(self) -> nn.Module:
@@ -123,8 +139,15 @@ class Encoder(Model):
     @property
     def layers(self) -> nn.ModuleList:
         """The transformer layers, bottom first, for initializations that copy them."""
-        encoder = self.model.base_model.encoder
-        return encoder.layer
+        layers: nn.ModuleList = _stack(self.model.base_model).layer
+        return layers
+
+    @property
+    def between(self) -> dict[str, nn.Module]:
+        """What else a body has beside embeddings, layers and pooler, by name: ELECTRA's widening of its embeddings."""
+        base = self.model.base_model
+        named = {id(self.embeddings), id(_stack(base)), id(getattr(base, "pooler", None))}
+        return {name: part for name, part in base.named_children() if id(part) not in named}
 
     @property
     def heads(self) -> dict[str, nn.Module]:
@@ -134,9 +157,16 @@ class Encoder(Model):
         return parts if pooler is None else {**parts, "pooler": pooler}
 
 
-def shape_of(config: PretrainedConfig, classes: int, word_head: bool = False) -> Shape:
-    """The shape that a Hugging Face config describes, under a classification head or under a vocabulary head."""
+def _stack(base: Any) -> Any:
+    """What holds the layers."""
+    return getattr(base, "encoder", None) or getattr(base, "transformer", None)
+
+
+def shape_of(model: PreTrainedModel, classes: int, word_head: bool = False) -> Shape:
+    """The shape that a Hugging Face encoder has, under a classification head or under a vocabulary head."""
+    config = model.config
     taps = taps_of(config.model_type, word_head, classes)
     given = getattr(config, "embedding_size", config.hidden_size) if word_head else 0
+    sizes = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
     apart = has_layers_apart(config.model_type)
-    return Shape(config.num_hidden_layers, config.hidden_size, config.num_attention_heads, classes, taps, given, apart)
+    return Shape(*sizes, classes, taps, given, apart, factored=is_factored(model))

@@ -29,7 +29,7 @@ class Classifier(Encoder):
 
     @property
     def shape(self) -> Shape:
-        return shape_of(self.model.config, self.choices if self.choices > 1 else self.model.config.num_labels)
+        return shape_of(self.model, self.choices if self.choices > 1 else self.model.config.num_labels)
 
     def answer(
         self, batch: Batch, packing: Packing | None, options: dict[str, Any], taps: Taps

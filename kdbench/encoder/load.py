@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     PretrainedConfig,
 )
@@ -18,9 +19,10 @@ from transformers import (
 from kdbench.encoder.attention import ATTENTION
 from kdbench.encoder.base import Encoder
 from kdbench.encoder.classifier import Classifier
+from kdbench.encoder.span_reader import SpanReader
 from kdbench.encoder.word_predictor import WordPredictor
 from kdbench.error import KdbenchError
-from kdbench.head import ChoiceHead, ClassHead, Head, WordHead
+from kdbench.head import ChoiceHead, ClassHead, Head, SpanHead, WordHead
 from kdbench.shape import refuse_headless
 
 CLASSES = ClassHead(())
@@ -84,10 +86,13 @@ def from_folder(folder: Path, head: Head, fresh: bool = False) -> Encoder:
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-    if isinstance(head, WordHead) and not fresh and report["missing_keys"]:
+    if not fresh and report["missing_keys"]:
+        lacks, way = ("vocabulary head", "teacher.language.train") if isinstance(head, WordHead) else (
+            f"head of a {KINDS[type(head)][1]}", "teacher.train"
+        )  # fmt: skip
         raise KdbenchError(
-            f"the model folder {folder} brings no vocabulary head: choose another model, or of a teacher set "
-            "teacher.language.train=true to train one on the corpus"
+            f"the model folder {folder} brings no {lacks}: choose another model, or of a teacher set {way}=true to "
+            "train one"
         )
     return _under(head, model)
 
@@ -96,6 +101,7 @@ KINDS: dict[type, tuple[Any, str]] = {
     ClassHead: (AutoModelForSequenceClassification, "sequence classifier"),
     ChoiceHead: (AutoModelForMultipleChoice, "model for multiple choice"),
     WordHead: (AutoModelForMaskedLM, "masked language model"),
+    SpanHead: (AutoModelForQuestionAnswering, "model for question answering"),
 }
 """What transformers calls a model with each head, and how we do."""
 
@@ -113,4 +119,6 @@ def _under(head: Head, model: Any) -> Encoder:
     if isinstance(head, WordHead):
         refuse_headless(model.config.model_type, "the model")
         return WordPredictor(model, head)
+    if isinstance(head, SpanHead):
+        return SpanReader(model)
     return Classifier(model, head.choices if isinstance(head, ChoiceHead) else 1)

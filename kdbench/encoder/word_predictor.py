@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from kdbench.data.batch import NO_PLACE, Batch
 from kdbench.decoder import Decoder
 from kdbench.encoder.base import Body, Encoder, shape_of
 from kdbench.head import ABSENT, WordHead
+from kdbench.kronecker.factorise import KroneckerDecoder
 from kdbench.outputs import Taps
 from kdbench.packing import Packing
 from kdbench.shape import Shape
@@ -54,7 +56,8 @@ class WordPredictor(Encoder):
 
     @property
     def shape(self) -> Shape:
-        return shape_of(self.model.config, self.head.classes, word_head=True)
+        shape = shape_of(self.model, self.head.classes, word_head=True)
+        return replace(shape, decoder_width=self.decoder.weight.shape[1])
 
     @property
     def decoder(self) -> Decoder:
@@ -70,10 +73,15 @@ class WordPredictor(Encoder):
         last, body = self.run_layers(batch, packing, options)
         fields: dict[str, Any] = {}
         if taps.decoder_inputs:
-            fields = {"decoder_inputs": body.whole(self.transform(self.model, last)), "decoder": self.decoder}
+            fields = {"decoder_inputs": body.whole(self._given(last)), "decoder": self.decoder}
         if taps.logits:
             fields["logits"] = self._logits(batch, packing, last)
         return body, fields
+
+    def _given(self, hidden: Tensor) -> Tensor:
+        """What the decoder is given; of a factored one after the product with what all words share."""
+        found, last = self.transform(self.model, hidden), self.model.get_output_embeddings()
+        return last.contracted(found) if isinstance(last, KroneckerDecoder) else found
 
     def _logits(self, batch: Batch, packing: Packing | None, last: Tensor) -> Tensor:
         assert batch.words is not None, "a batch without places has no word to be told"
@@ -82,7 +90,7 @@ class WordPredictor(Encoder):
         if packing is not None:
             sequences, words = packing.whole.pack(sequences), packing.whole.pack(words)
         here = words != NO_PLACE
-        sequences, inputs = sequences[here], self.transform(self.model, last[here])
+        sequences, inputs = sequences[here], self._given(last[here])
         if self.head.choices is not None:
             return self._of_choices(inputs, words[here], sequences, batch)
         decoder = self.decoder if self.answers is None else self.decoder.of_words(self.answers)

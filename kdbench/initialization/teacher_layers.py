@@ -45,10 +45,15 @@ class TeacherLayers(Initialization):
 
     def check(self, student: Shape, teacher: Shape) -> None:
         for role, shape in (("student", student), ("teacher", teacher)):
+            if shape.factored:
+                raise ImpossibleError(
+                    f"initialization={self.name} copies layers, but those of the {role} are factored: choose "
+                    "initialization=nearest_kronecker or initialization=random"
+                )
             if not shape.apart:
                 raise ImpossibleError(
-                    f"initialization={self.name} copies layers, but those of the {role} are an ALBERT's, which share "
-                    "their weights: choose initialization=random"
+                    f"initialization={self.name} copies layers, but those of the {role} share their weights: choose "
+                    "initialization=random, or of a factored student initialization@initialization.dense=pretrained"
                 )
         if student.layers > teacher.layers:
             raise ImpossibleError(
@@ -100,6 +105,9 @@ class TeacherLayers(Initialization):
         try:
             _refuse_other_rows(student, ours, teacher)
             self._copy(ours.embeddings, of_kept_words(student, teacher.embeddings.state_dict()))
+            below = teacher.between
+            for name, part in ours.between.items():
+                self._copy(part, below[name].state_dict())
             for layer, of_teacher in self.matching.pairs(len(ours.layers), len(teacher.layers)):
                 self._copy(ours.layers[layer - 1], teacher.layers[of_teacher - 1].state_dict())
             theirs_by_name = teacher.heads

@@ -53,11 +53,12 @@ class Layout:
         """The layout of a stream of a model of that shape."""
         field, heads = stream[0], shape.heads
         sizes: tuple[int, ...] = {
-            "logits": (shape.classes,),
+            "logits": (shape.classes, 0) if shape.spans else (shape.classes,),
             "lens": (shape.classes,),
             "cls": (shape.width,),
             "mean": (shape.width,),
             "hidden": (0, shape.width),
+            "feed_forward": (0, shape.width),
             "decoder_inputs": (0, shape.decoder_width),
             "scores": (heads, 0, 0),
         }.get(field, (heads, 0, shape.width // heads))

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from kdbench.config import CONF_DIR, complete
 
-SIZES, PRIMARY = "student/size", ("train", "evaluate")
+SIZES, FACTORS, PRIMARY = "student/size", "student/factors", ("train", "evaluate")
 WITH = {"data=corpus": ["corpus=generated"]}
 """What an option points at."""
 
@@ -27,7 +27,9 @@ def options() -> list[str]:
         path = file.relative_to(CONF_DIR).with_suffix("").as_posix()
         if path in PRIMARY:
             continue
-        group = next((nested for nested in (SIZES, "hydra/help") if path.startswith(f"{nested}/")), path.split("/")[0])
+        group = next(
+            (nested for nested in (SIZES, FACTORS, "hydra/help") if path.startswith(f"{nested}/")), path.split("/")[0]
+        )
         if group not in BY_PACKAGE:
             found.append(f"{group}={path.removeprefix(f'{group}/')}")
     return found
@@ -49,7 +51,8 @@ def composed(*overrides: str, name: str = "train") -> dict[str, Any]:
 def test_an_option_composes(option: str) -> None:
     """And completes as soon as what it leaves to the user, or to the files that begin with it, is given."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        cfg = compose("train", overrides=[option, *WITH.get(option, [])], return_hydra_config=True)
+        more = ["student=kronecker"] if option.startswith(FACTORS) else WITH.get(option, [])
+        cfg = compose("train", overrides=[*more, option], return_hydra_config=True)
         own = OmegaConf.masked_copy(cfg, [name for name in cfg if name != "hydra"])
         for key in missing(OmegaConf.to_container(own)):
             OmegaConf.update(cfg, key, "given")

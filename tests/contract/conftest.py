@@ -45,7 +45,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A parameter named after a group runs over its options; `size` over student/size."""
     for name in ("knowledge", "matching", "projection", "objective", "initialization", "method", "size"):
         if name in metafunc.fixturenames:
-            metafunc.parametrize(name, options({"size": "student/size"}.get(name, name)))
+            found = options({"size": "student/size"}.get(name, name))
+            metafunc.parametrize(name, [option for option in found if option != "as_model"])  # a size of its own
 
 
 @cache
@@ -143,7 +144,9 @@ def outputs(models: dict[str, Model], batch: Callable[..., Batch]) -> Callable[.
 
     def captured(role: str, padding: int = 0, labels: torch.Tensor | None = None, packed: bool = False) -> ModelOutputs:
         layers = frozenset(range(1, LAYERS[role] + 1))
-        taps = Taps(True, layers | {0}, layers | {0}, layers | {0}, layers, layers, layers, layers, layers, True)
+        taps = Taps(
+            True, layers | {0}, layers | {0}, layers | {0}, layers, layers, layers, layers, layers, layers, True
+        )
         data = batch(padding, labels)
         return models[role](to_packed(data) if packed else data, taps)
 

@@ -114,6 +114,7 @@ def only(outputs: ModelOutputs, taps: Taps) -> ModelOutputs:
         mean={layer: outputs.mean[layer] for layer in taps.mean},
         scores={layer: outputs.scores[layer] for layer in taps.scores},
         lens={layer: outputs.lens[layer] for layer in taps.lens},
+        feed_forward={layer: outputs.feed_forward[layer] for layer in taps.feed_forward},
         words=outputs.words,
         decoder_inputs=outputs.decoder_inputs if taps.decoder_inputs else None,
         decoder=outputs.decoder if taps.decoder_inputs else None,

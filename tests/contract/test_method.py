@@ -35,6 +35,10 @@ FITTED = {
         name: [*CORPUS, "vocabulary.multiple=8", "vocabulary.reserved=[river,engine]"]
         for name in ("glmd", "glmd_al", "glmd_without_general", "glmd_without_task_words", "glmd_without_task_soft")
     },
+    **{
+        f"kroneckerbert{without}": ["student=kronecker", *CORPUS]
+        for without in ("", "_without_general", "_without_task")
+    },
     "mt_bert": [LARGE, SECOND],
     "takd": ["team=none", ASSISTANT],
     "dgkd": ["team=none", LARGE, ASSISTANT],

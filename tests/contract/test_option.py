@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+import kdbench
 from kdbench.config import CONF_DIR
 
 # What a target is given when it is called, by group: no keys of a YAML.
@@ -36,15 +38,23 @@ def name(path: Path) -> str:
 
 
 def keys(path: Path) -> set[str]:
-    """The keys of an option, with those that its defaults list brings."""
+    """The keys of an option, with those that its defaults list brings; of a student those that it is completed to."""
+    if path.parent.name == "student":
+        return set(completed(path.stem).student) - {"_target_"}
     raw: Any = OmegaConf.to_container(OmegaConf.load(path))
     brought = {entry.partition("@")[2] for item in raw.pop("defaults", []) if isinstance(item, dict) for entry in item}
     return (set(raw) | brought) - {"_target_", "_partial_"}
 
 
+@cache
+def completed(student: str) -> DictConfig:
+    return kdbench.compose([f"student={student}", "initialization=random"])
+
+
 def target(path: Path) -> tuple[Any, Any]:
     """The module and the callable that an option names."""
-    module, _, attribute = str(OmegaConf.load(path)._target_).rpartition(".")
+    node: Any = OmegaConf.load(path)
+    module, _, attribute = str(node.get(path.parent.name, node)._target_).rpartition(".")
     imported = import_module(module)
     return imported, getattr(imported, attribute)
 

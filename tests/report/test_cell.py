@@ -61,6 +61,28 @@ def test_the_average_of_glue_is_that_of_its_columns(make_runs: MakeRuns) -> None
         assert table(made.assign(**{LATENCY: 1.0, PARAMETERS: 1e8}))["score"].tolist() == pytest.approx([average])
 
 
+@pytest.mark.parametrize(
+    ("scores", "average"),
+    [
+        ((83.9, 83.4, 93.4, 87.9, 52.8, 71.1, 90.9, 67.0, 85.2), 79.5),  # test scores: BERT-base
+        ((82.5, 81.8, 92.6, 86.4, 44.1, 71.3, 87.7, 66.6, 80.4), 77.0),  # TinyBERT
+        ((83.0, 82.7, 91.9, 88.5, 39.8, 71.5, 90.2, 67.2, 84.5), 77.7),  # KroneckerBERT_8
+        ((82.8, 83.5, 91.2, 87.2, 49.5, 91.1, 89.4, 68.9, 88.1), 81.3),  # validation scores: KroneckerBERT_5
+        ((82.8, 83.5, 91.1, 87.5, 43.6, 90.9, 90.7, 69.66, 88.0), 80.9),  # KroneckerBERT_8
+        ((80.6, 80.6, 88.9, 86.2, 34.0, 90.0, 87.2, 66.4, 86.4), 77.8),  # KroneckerBERT_21
+    ],
+)
+def test_the_averages_of_kroneckerbert_count_mnli_twice(
+    make_runs: MakeRuns, scores: tuple[float, ...], average: float
+) -> None:
+    """The published rows (Tahaei et al. 2022, tables 2 and 3), whose nine columns have MNLI matched and mismatched."""
+    columns = ("mnli", "mnli_mismatched", "sst2", "mrpc", "cola", "qqp", "qnli", "rte", "stsb")
+    published = dict(zip(columns, scores, strict=True))
+    axes = {"knowledge": ["hidden"], "student/size": ["l12_h768"]}
+    made = make_runs(axes, lambda row: published[row["task"]], list(columns), seeds=(1,))
+    assert table(made.assign(**{LATENCY: 1.0, PARAMETERS: 1e8}))["score"].tolist() == pytest.approx([average], abs=0.06)
+
+
 def test_a_cell_is_the_mean_over_tasks(runs: pd.DataFrame) -> None:
     uneven = runs[~((runs["task"] == "glue/rte") & (runs["seed"] > 1))].copy()
     uneven.loc[uneven["task"] == "glue/rte", "score"] += 0.2
