@@ -14,13 +14,12 @@ from typing import Any
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
-from kdbench import metric
 from kdbench.data.split import Split
 from kdbench.data.task import Task
 from kdbench.device import resolve_device
 from kdbench.error import KdbenchError
 from kdbench.model import Model, weights_digest
-from kdbench.module.predictions import gold, predictions
+from kdbench.module.predictions import predictions, scores
 from kdbench.plan import RunPlan, Teacher, TeacherPlan
 from kdbench.shape import Shape
 from kdbench.store import Store, read_json
@@ -84,7 +83,7 @@ class TeacherContext:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
     def predictions(self, model: Model, split: str) -> Any:
-        """What `kdbench.metric.score` takes: a model's logits over a split, (N, C), or the words that it tells.
+        """What a model says of a split; see `kdbench.module.predictions`.
 
         Computed once for the same weights: the finished model has been evaluated in its training already.
         """
@@ -99,8 +98,7 @@ class TeacherContext:
 
     def score(self, predicted: Any, split: str) -> dict[str, float]:
         """The task's metrics of these predictions, as `split/name`."""
-        rows = self.splits[split]
-        found = metric.score(self.task.metrics, predicted, gold(self.task, rows), rows.groups, rows.credits)
+        found = scores(self.task, self.splits[split], predicted)
         return {f"{split}/{name}": value for name, value in found.items()}
 
     def evaluate(self, model: Model, split: str = "validation") -> dict[str, float]:

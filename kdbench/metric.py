@@ -19,6 +19,7 @@ MEAN = "mean"
 CORRELATIONS = ("pearson", "spearman")
 CLASSIFICATION = (*CLASSES, *OF_QUESTIONS, *OF_ANSWERS, MEAN)
 REGRESSION = (*CORRELATIONS, MEAN)
+SPAN = (*OF_ANSWERS, MEAN)
 WORDS = ("masked_accuracy", "perplexity")
 LOWER_IS_BETTER = ("perplexity",)
 
@@ -35,7 +36,7 @@ def score(
     Where a metric is undefined because all predictions or all labels are equal, it is 0.0, the value of a guess.
 
     Args:
-        names: of metrics; see `CLASSIFICATION`, `REGRESSION` and `WORDS`.
+        names: of metrics; see `CLASSIFICATION`, `REGRESSION`, `SPAN` and `WORDS`.
         predictions: (N, C) logits for class ids, (N,) or (N, 1) values for a regression; of words, (N, 2): that told,
             and the surprise in nats at the one that stood there.
         labels: (N,) class ids or words with -1 for none, or floats with NaN for none.

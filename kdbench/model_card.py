@@ -21,6 +21,7 @@ PIPELINES = {
     "AutoModelForSequenceClassification": "text-classification",
     "AutoModelForMaskedLM": "fill-mask",
     "AutoModelForMultipleChoice": "multiple-choice",
+    "AutoModelForQuestionAnswering": "question-answering",
 }
 
 
@@ -56,6 +57,8 @@ def _about(record: Mapping[str, Any], task: Task) -> Iterator[str]:
     elif task.cloze is not None:
         yield f"It answers by the word that it tells in `{task.cloze.prompt.text}`:"
         yield f"{', '.join(f'`{word}`' for word in task.cloze.answers) or 'a choice of its own for every row'}."
+    elif task.kind == "span":
+        yield f"It answers `{task.text[0]}` with a span of `{task.text[1]}`{', or not at all' * task.unanswerable}."
     elif task.kind == "regression":
         yield f"It reads {texts} and gives one number."
     else:
@@ -128,6 +131,14 @@ def _calling(task: Task, loader: str) -> list[str]:
     if loader == "AutoModelForMaskedLM":
         return _telling(task)
     texts = ", ".join(f'"<{column}>"' for column in task.text)
+    if loader == "AutoModelForQuestionAnswering":
+        return [
+            f'inputs = tokenizer({texts}, truncation="only_second", max_length={task.max_length}, '
+            'return_tensors="pt")  # one window of a long text',
+            "scores = model(**inputs)",
+            "first, last = scores.start_logits.argmax(), scores.end_logits.argmax()  # both 0: no answer in it",
+            'answer = tokenizer.decode(inputs["input_ids"][0, first : last + 1])',
+        ]
     return [
         f'inputs = tokenizer({texts}, truncation=True, max_length={task.max_length}, return_tensors="pt")',
         "logits = model(**inputs).logits",

@@ -39,7 +39,7 @@ class TeamTerm(nn.Module):
         """The unweighted loss of each sample, (B,), over the teachers that were asked."""
         if not lesson.said:
             assert lesson.student.logits is not None  # a combiner that may ask nobody reads them
-            return 0.0 * lesson.student.logits.sum(dim=1)
+            return 0.0 * lesson.student.logits.flatten(1).sum(dim=1)
         if combiner.merges:
             return self._merged(lesson, combiner, progress)
         losses = [self._forms[place](lesson.student, said, progress) for place, said in lesson.said.items()]

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from kdbench.objective.cross_entropy import cross_entropy
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.sampling.base import Draws, Moment
 from kdbench.shape import Shape
@@ -100,10 +101,10 @@ class Combiner:
 
 
 def gold_loss(outputs: ModelOutputs) -> Tensor:
-    """The loss of a model's own logits against the gold labels, (B,): cross-entropy at temperature 1, or the squared
-    error of a regression; 0 for a row without a label."""
+    """The loss of a model's own logits against the gold labels, (B,): cross-entropy at temperature 1 (of a span the
+    mean of two), or the squared error of a regression; 0 for a row without a label."""
     assert outputs.logits is not None and outputs.labels is not None
     logits, labels = outputs.logits.detach().float(), outputs.labels
     if labels.is_floating_point():
         return (logits[:, 0] - labels).square().nan_to_num(0.0)
-    return torch.nn.functional.cross_entropy(logits, labels, ignore_index=-1, reduction="none")
+    return cross_entropy(logits, labels)

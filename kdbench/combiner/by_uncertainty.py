@@ -49,10 +49,10 @@ class ByUncertainty(Combiner):
 
     @classmethod
     def check(cls, names: Sequence[str], shapes: Sequence[Shape]) -> None:
-        if shapes[0].classes == 1:
+        if shapes[0].classes == 1 or shapes[0].spans:
             raise ImpossibleError(
-                "combiner=by_uncertainty needs classes to be uncertain about, but the task is a regression: choose "
-                "combiner=mean"
+                "combiner=by_uncertainty needs classes to be uncertain about, but the task is "
+                f"{'one of spans' if shapes[0].spans else 'a regression'}: choose combiner=mean"
             )
         sizes = [shape.layers * shape.width**2 for shape in shapes]
         if sizes != sorted(sizes):

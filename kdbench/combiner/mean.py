@@ -34,7 +34,7 @@ class MeanLogits(Combiner):
     merges = True
 
     def merged(self, lesson: Lesson, logits: Tensor, temperature: float) -> Tensor:
-        return torch.einsum("n,nbc->bc", self.probabilities(lesson), logits)
+        return torch.einsum("n,n...->...", self.probabilities(lesson), logits)
 
 
 class MeanProbabilities(MeanLogits):
@@ -48,4 +48,5 @@ class MeanProbabilities(MeanLogits):
         if logits.shape[-1] == 1:
             return super().merged(lesson, logits, temperature)
         logged = torch.log_softmax(logits / temperature, dim=-1)
-        return temperature * torch.logsumexp(logged + self.probabilities(lesson).log()[:, None, None], dim=0)
+        shares = self.probabilities(lesson).log().view(-1, *[1] * (logits.dim() - 1))
+        return temperature * torch.logsumexp(logged + shares, dim=0)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kdbench import counter
 from kdbench.combiner.base import Combiner, Lesson, gold_loss
+from kdbench.error import ImpossibleError
 from kdbench.outputs import ModelOutputs, Taps
 from kdbench.sampling.base import Draws
 from kdbench.shape import Shape
@@ -70,6 +71,14 @@ class Policy(Combiner, nn.Module):
             self.register_buffer(name, torch.zeros(len(shapes), features))
         for name in ("baseline", "rewards"):
             self.register_buffer(name, torch.zeros(()))
+
+    @classmethod
+    def check(cls, names: Sequence[str], shapes: Sequence[Shape]) -> None:
+        if shapes[0].spans:
+            raise ImpossibleError(
+                "combiner=policy reads the classes that its teachers give, but the task is one of spans: choose "
+                "combiner=mean"
+            )
 
     @classmethod
     def taps(cls, member: int, shape: Shape) -> Taps:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from kdbench.data.prompt import CHOICE, FIELD
 from kdbench.error import KdbenchError
-from kdbench.metric import CLASSIFICATION, LOWER_IS_BETTER, MEAN, OF_ANSWERS, OF_QUESTIONS, REGRESSION, WORDS
+from kdbench.metric import CLASSIFICATION, LOWER_IS_BETTER, MEAN, OF_ANSWERS, OF_QUESTIONS, REGRESSION, SPAN, WORDS
 from kdbench.value import switch, whole
 
 if TYPE_CHECKING:
     from kdbench.data.task import Task
 
-METRICS = {"classification": CLASSIFICATION, "regression": REGRESSION, "words": WORDS}
+METRICS = {"classification": CLASSIFICATION, "regression": REGRESSION, "span": SPAN, "words": WORDS}
 """What may be asked, by the kind of a task."""
 
 
@@ -27,6 +27,8 @@ def check_task(task: Task) -> None:
     if task.kind not in METRICS:
         raise KdbenchError(f"{task.key}.kind={task.kind} is unknown; choose {', '.join(METRICS)}")
     _check_texts(task)
+    if task.kind == "span":
+        _check_span(task)
     _check_labels(task)
     _check_metrics(task)
     for key in ("train_rows", "evaluation_rows"):
@@ -56,6 +58,26 @@ def _check_texts(task: Task) -> None:
         raise KdbenchError(f"{key}={texts} has a {{choice}}, but no row has any: give data.choices")
 
 
+def _check_span(task: Task) -> None:
+    whole("data.stride", task.stride, least=0)
+    if isinstance(task.max_length, int) and task.stride >= task.max_length:
+        raise KdbenchError(
+            f"data.stride={task.stride} must be smaller than data.max_length={task.max_length}: windows would not move "
+            "on"
+        )
+    switch("data.unanswerable", task.unanswerable)
+    if len(task.text) != 2 or any("{" in text for text in task.text):
+        raise KdbenchError(
+            f"data.text={list(task.text)} must be the columns of the question and of the text that answers it, in this "
+            "order"
+        )
+    if task.chooses or task.labels:
+        raise KdbenchError(
+            f"{task.name} answers with a span of its text: set data.labels=[] and data.choices=null, or choose "
+            "data.kind=classification"
+        )
+
+
 def _check_labels(task: Task) -> None:
     if task.choices and len(task.choices) != len(task.labels):
         raise KdbenchError(
@@ -82,7 +104,11 @@ def _check_metrics(task: Task) -> None:
         raise KdbenchError(f"{key}: {MEAN} is that of the others, of which it needs two: name them")
     if task.kind == "classification" and "f1" in task.metrics and len(task.labels) != 2:
         raise KdbenchError(f"{key}: f1 needs two classes and {task.name} has {len(task.labels)}: use macro_f1")
-    if task.choice_list is None and (found := [name for name in task.metrics if name in OF_ANSWERS]):
+    if (
+        task.kind != "span"
+        and task.choice_list is None
+        and (found := [name for name in task.metrics if name in OF_ANSWERS])
+    ):
         raise KdbenchError(
             f"{key}: {found[0]} compares words of answers that a column lists: give data.choices that column, or use "
             "accuracy"

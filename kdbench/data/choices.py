@@ -63,19 +63,21 @@ def _right(task: Task, frame: pd.DataFrame) -> list[list[str]]:
 
 def exact_match(answer: str, right: Sequence[str]) -> float:
     """Whether an answer is one of the right ones, but for case, punctuation and articles (Rajpurkar et al. 2016)."""
-    return float(any(_words(answer) == _words(each) for each in right))
+    return float(any(words_in(answer) == words_in(each) for each in right))
 
 
 def word_f1(answer: str, right: Sequence[str]) -> float:
     """The F1 of the words that an answer has in common with the right one that is nearest to it."""
-    return max((_f1(_words(answer), _words(each)) for each in right), default=0.0)
+    return max((word_overlap(words_in(answer), words_in(each)) for each in right), default=0.0)
 
 
-def _f1(words: list[str], right: list[str]) -> float:
+def word_overlap(words: list[str], right: list[str]) -> float:
+    """The F1 of the words of two answers; 0 where they share none."""
     common = sum((Counter(words) & Counter(right)).values())
     return 2 * common / (len(words) + len(right)) if common else 0.0
 
 
-def _words(text: str) -> list[str]:
+def words_in(text: str) -> list[str]:
+    """The words of an answer that count, in small letters: no articles, no punctuation."""
     kept = "".join(letter for letter in text.lower() if letter not in string.punctuation)
     return re.sub(r"\b(a|an|the)\b", " ", kept).split()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +77,8 @@ def rows_of(task: Task, split: str, table: Table) -> Rows:
     """
     frame = _with_gaps(task, table.frame)
     table = Table(frame, table.classes)
-    _check_columns(task, split, frame)
     read = _columns_read(task)
+    check_columns(task, split, frame, _wanted(task, read))
     labels = _labels(task, split, table)
     index = np.arange(len(frame), dtype=np.int64)
     if split == "train" and not task.unlabelled:
@@ -87,23 +88,27 @@ def rows_of(task: Task, split: str, table: Table) -> Rows:
         raise KdbenchError(f"{task.name}, split {split}: there are no examples{' with a label' * bool(hint)}{hint}")
     index = capped(task, split, index)
     kept = frame.iloc[index]
-    columns = {column: _texts(task, split, kept[column], index) for column in read}
+    columns = {column: texts_of_column(task, split, kept[column], index) for column in read}
     choices, credits = choices_of(task, split, kept)
     if choices is not None:
         columns = {name: [text for text in texts for _ in task.labels] for name, texts in columns.items()}
     return Rows(columns, choices, labels[index], index, _groups(task, kept), credits)
 
 
-def _check_columns(task: Task, split: str, frame: pd.DataFrame) -> None:
-    """Refuse a column that is not there by the key that names it."""
-    wanted = {
-        "data.text" if task.cloze is None else "data.cloze.prompt": _columns_read(task),
+def _wanted(task: Task, read: list[str]) -> dict[str, list[str]]:
+    """The columns that a task needs, by the key that names them."""
+    return {
+        "data.text" if task.cloze is None else "data.cloze.prompt": read,
         "data.choices": [*task.choices, *([task.choice_list] if task.choice_list else [])],
         "data.label": [] if task.label is None else [task.label],
         "data.group": [column.partition(".")[0] for column in task.group],
         "data.maps": list(task.maps),
         "data.gaps": list(task.gaps),
     }
+
+
+def check_columns(task: Task, split: str, frame: pd.DataFrame, wanted: Mapping[str, list[str]]) -> None:
+    """Refuse a column that is not there by the key that names it."""
     for key, columns in wanted.items():
         if missing := [column for column in columns if column not in frame.columns]:
             there = ", ".join(str(column) for column in frame.columns)
@@ -147,7 +152,12 @@ def _groups(task: Task, frame: pd.DataFrame) -> np.ndarray | None:
     return np.array([first[key] for key in keys], dtype=np.int64)
 
 
-def _texts(task: Task, split: str, column: pd.Series, index: np.ndarray) -> list[str]:
+def texts_of_column(task: Task, split: str, column: pd.Series, index: np.ndarray) -> list[str]:
+    """The strings of a column, (N,), whose rows have these places in the source.
+
+    Raises:
+        KdbenchError: a row without a text, or a value that `data.maps` has no word for.
+    """
     empty = column.isna().to_numpy()
     if empty.any():
         row = index[int(empty.argmax())]

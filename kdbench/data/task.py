@@ -9,7 +9,7 @@ from typing import Any, Literal
 from kdbench.data.check_task import check_task
 from kdbench.data.prompt import Prompt
 from kdbench.error import ImpossibleError, KdbenchError
-from kdbench.head import ChoiceHead, ClassHead, Head, WordHead
+from kdbench.head import ChoiceHead, ClassHead, Head, SpanHead, WordHead
 from kdbench.tokenizer import single_tokens
 from kdbench.value import choice, number, whole
 
@@ -51,11 +51,11 @@ class Cloze:
 
 @dataclass(frozen=True)
 class Task:
-    """A task of text classification or regression, or a corpus whose words are to be told, read from the config by
-    `Task.from_config`."""
+    """A task of text classification, of regression or of answers that are a span of a text, or a corpus whose words are
+    to be told, read from the config by `Task.from_config`."""
 
     name: str
-    kind: Literal["classification", "regression", "words"]
+    kind: Literal["classification", "regression", "span", "words"]
     text: tuple[str, ...]  # one column, or two for a pair; or texts with columns in braces
     label: str | None  # null: nothing is labelled, which serves distillation
     labels: tuple[str, ...]  # the names of the classes; their order gives the ids
@@ -77,6 +77,8 @@ class Task:
     maps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by column: what its values are read as
     gaps: Mapping[str, str] = field(default_factory=dict)  # by column: the mark of a gap in its texts
     group: tuple[str, ...] = ()  # the columns that say which rows belong to one question
+    stride: int = 0  # of spans: the tokens that a window of a long text shares with the one before
+    unanswerable: bool = False  # of spans: whether a question may have no answer
 
     @classmethod
     def from_config(cls, data: Mapping[str, Any]) -> Task:
@@ -110,6 +112,8 @@ class Task:
             maps=data.get("maps") or {},
             gaps=data.get("gaps") or {},
             group=_strings(data.get("group")),
+            stride=data.get("stride", 0),
+            unanswerable=data.get("unanswerable", False),
         )
         check_task(task)
         return task
@@ -126,8 +130,9 @@ class Task:
 
     @property
     def outputs(self) -> int:
-        """The number of logits of a model of this task: the classes, 1 for a regression, none for a corpus."""
-        return {"classification": len(self.labels), "regression": 1}.get(self.kind, 0)
+        """The number of logits of a model of this task: the classes, 1 for a regression, 2 for each token of a span's
+        text, none for a corpus."""
+        return {"classification": len(self.labels), "regression": 1, "span": 2}.get(self.kind, 0)
 
     @property
     def chooses(self) -> bool:
@@ -147,6 +152,8 @@ class Task:
         """
         if self.is_corpus:
             return WordHead()
+        if self.kind == "span":
+            return SpanHead()
         if self.cloze is None:
             return ChoiceHead(len(self.labels)) if self.chooses else ClassHead(self.labels)
         if self.chooses:

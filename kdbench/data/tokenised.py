@@ -14,6 +14,7 @@ import numpy as np
 
 from kdbench.config import instantiate
 from kdbench.data.corpus import rows_of_texts, texts_of
+from kdbench.data.questions import rows_of_questions
 from kdbench.data.rows import Rows, rows_of
 from kdbench.data.source import Table, choose
 from kdbench.data.split import Split
@@ -77,6 +78,7 @@ def _of_answers(task: Task) -> dict[str, Any]:
         "maps": {column: dict(words) for column, words in task.maps.items()},
         "gaps": dict(task.gaps),
         "group": list(task.group),
+        "span": {"stride": task.stride, "unanswerable": task.unanswerable} if task.kind == "span" else None,
     }
     return {key: value for key, value in found.items() if value}
 
@@ -85,7 +87,7 @@ def tokenised(store: Store, data: Mapping[str, Any], data_root: Path, tokenizer_
     """The splits of a task by our names for them, from the store or tokenised now; optional ones may be missing.
 
     `data_root` is `paths.data`; `tokenizer_folder` holds a Hugging Face tokenizer. Pairs are (first, second), the
-    longer of them cut until both fit into `data.max_length` tokens.
+    longer of them cut until both fit into `data.max_length` tokens; of spans, cut into windows.
     """
     made = data_signature(data, data_root, tokenizer_folder, store.root / "fingerprints.json")
     folder = store.obtain("data", made, functools.partial(_build, data, data_root, tokenizer_folder))
@@ -153,6 +155,8 @@ def _build(data: Mapping[str, Any], data_root: Path, tokenizer_folder: Path, fol
 def _rows(tokenizer: Any, task: Task, split: str, table: Table) -> Split:
     if task.is_corpus:
         return rows_of_texts(tokenizer, texts_of(task, split, table), task, split)
+    if task.kind == "span":
+        return rows_of_questions(task, split, table, tokenizer)
     return tokenise(tokenizer, rows_of(task, split, table), task)
 
 

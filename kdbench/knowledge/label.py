@@ -13,7 +13,10 @@ VERSION = 1
 
 
 class Label(Knowledge):
-    """The student's logits (B, C) against the batch's labels (B,): learning without a teacher."""
+    """The student's logits (B, C) against the batch's labels (B,): learning without a teacher.
+
+    Of a task of spans (B, 2, S) against the first and last token, (B, 2).
+    """
 
     layered = False
     from_labels = True

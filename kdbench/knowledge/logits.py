@@ -19,6 +19,8 @@ VERSION = 1
 class Logits(Knowledge):
     """The outputs of the task head, (B, C), before softmax: the soft labels of Hinton et al. 2015.
 
+    Of a task of spans (B, 2, S), two distributions over the tokens of a row.
+
     Args:
         probability_shift: where the teacher's top class is not the gold one, the two classes swap their logits, so
             that its soft labels never contradict the gold ones (as TextBrewer and OFA-Compress offer it). A row
@@ -46,7 +48,15 @@ class Logits(Knowledge):
         assert outputs.labels is not None
         return shifted(logits, outputs.labels)
 
+    def relate(self, values: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        return values, tokens[:, None] if values.dim() == 3 else None
+
     def check(self, student: Shape, teacher: Shape, projected: bool) -> None:
+        if self.probability_shift and student.spans:
+            raise ImpossibleError(
+                "knowledge.probability_shift=true swaps the logits of two classes, but a span has none: set "
+                "knowledge.probability_shift=false"
+            )
         if self.probability_shift and student.classes == 1:
             raise ImpossibleError(
                 "knowledge.probability_shift=true swaps the logits of two classes, but a regression has none: set "

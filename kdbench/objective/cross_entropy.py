@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
+from kdbench.head import ABSENT
 from kdbench.value import share
 
 VERSION = 1
@@ -18,18 +19,22 @@ def cross_entropy(student: Tensor, teacher: Tensor, mask: Tensor | None = None, 
     """Cross-entropy of the student's logits with the gold class; a row without a label (-1) adds nothing.
 
     Args:
-        student: logits (B, C).
-        teacher: the labels (B,), which stand in the teacher's place.
-        mask: unused; logits have no padding.
-        label_smoothing: probability mass spread evenly over the classes.
+        student: logits (B, C); or K of them a row, (B, K, C).
+        teacher: the labels (B,), or (B, K), which stand in the teacher's place.
+        mask: unused; what is no class of a row has the score `kdbench.head.ABSENT`.
+        label_smoothing: probability mass spread evenly over the classes that a row has.
 
     Returns:
-        (B,) losses in nats.
+        (B,) losses in nats; of K labels a row their mean.
     """
     del mask
-    return functional.cross_entropy(
-        student, teacher, ignore_index=-1, reduction="none", label_smoothing=label_smoothing
-    )
+    logits, gold = student.flatten(0, -2), teacher.flatten()
+    losses = functional.cross_entropy(logits, gold, ignore_index=-1, reduction="none")
+    if label_smoothing:
+        there = logits > ABSENT / 2
+        even = -logits.log_softmax(dim=-1).where(there, 0.0).sum(dim=-1) / there.sum(dim=-1)
+        losses = (1.0 - label_smoothing) * losses + label_smoothing * even.where(gold >= 0, 0.0)
+    return losses if teacher.dim() == 1 else losses.view(teacher.shape).mean(dim=1)
 
 
 def check(key: str, options: Mapping[str, Any]) -> None:

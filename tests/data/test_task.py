@@ -33,7 +33,7 @@ def test_mnli_is_scored_on_the_matched_rows(make_data) -> None:
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["data.kind=ranking"], "data.kind=ranking is unknown; choose classification, regression, words"),
+        (["data.kind=ranking"], "data.kind=ranking is unknown; choose classification, regression, span, words"),
         (["data.metrics=[accurracy]"], "accurracy is no metric of a classification; choose among accuracy, f1"),
         (["data.metrics=[pearson]"], "pearson is no metric of a classification"),
         (["data.metrics=[]"], "is empty; choose among"),
