@@ -43,9 +43,13 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         device=resolve_device(cfg.device.accelerator),
         agreement=bool(cfg.agreement),
         submission=bool(cfg.submission),
+        ood=plain(cfg.ood),
     )
     found = evaluate_run(FinishedRun(store, signature), request, Path(cfg.out or folder))
-    for name, value in {**found["metrics"], "agreement": found["agreement"]}.items():
+    elsewhere = {
+        f"ood/{name}/{key}": value for name, of in found.get("ood", {}).items() for key, value in of["metrics"].items()
+    }
+    for name, value in {**found["metrics"], "agreement": found["agreement"], **elsewhere}.items():
         if value is not None:
             log.info("%s = %.4f", name, value)
     log.info("predictions of %d rows: %s", found["rows"], Path(cfg.out or folder))

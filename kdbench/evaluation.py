@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kdbench import metric
+from kdbench.data.span import credits_of, words_of
 from kdbench.data.split import Split
 from kdbench.data.task import Task
 from kdbench.data.tokenised import tokenised
 from kdbench.error import KdbenchError
 from kdbench.finished_run import FinishedRun
-from kdbench.module.predictions import gold, predictions
+from kdbench.module.predictions import gold, predictions, scores
+from kdbench.ood import OodSet, evaluate_elsewhere, ood_sets, rows_of_set
 from kdbench.quiet import quiet_libraries
 from kdbench.record import agreement
 from kdbench.store import write_json
@@ -27,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a finished run. `data` is a `data` node, None for the run's own."""
+    """What is asked of a finished run. `data` is a `data` node, None for the run's own; `ood` the node of that name."""
 
     data: Mapping[str, Any] | None
     data_root: Path
@@ -36,6 +38,7 @@ class Request:
     device: str = "cpu"
     agreement: bool = True
     submission: bool = False
+    ood: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate_run(run: FinishedRun, request: Request, out: Path) -> dict[str, Any]:
@@ -59,18 +62,20 @@ def evaluate_run(run: FinishedRun, request: Request, out: Path) -> dict[str, Any
         "run": run.signature,
         "data": task.name,
         "split": request.split,
-        "rows": len(split),
+        "rows": len(split) if split.questions is None else len(split.questions.texts),
         "metrics": _metrics(task, request.split, split, logits),
         "agreement": None if taught is None else agreement(logits, taught, task.kind),
         "teacher_metrics": {} if taught is None else _metrics(task, request.split, split, taught),
     }
+    source = (request.data or run.record["config"]["data"])["source"]
+    if sets := ood_sets(request.ood, run.task, source):
+        found["ood"] = _elsewhere(run, request, sets)
     if not found["metrics"]:
         log.warning("no row of the split %s of %s has a label: there are predictions, but no metrics", request.split,
                     task.name)  # fmt: skip
     try:
         out.mkdir(parents=True, exist_ok=True)
-        table = _words(run, split, logits, taught) if task.is_corpus else _table(task, split, logits, taught)
-        table.to_parquet(out / "predictions.parquet", index=False)
+        _table(run, task, split, logits, taught).to_parquet(out / "predictions.parquet", index=False)
         write_json(out / "metrics.json", found)
         if request.submission:
             path = write_submission(out, task.name, request.split, split.index, _decided(task, logits), task.labels)
@@ -78,6 +83,16 @@ def evaluate_run(run: FinishedRun, request: Request, out: Path) -> dict[str, Any
     except OSError as error:
         raise KdbenchError(f"out={out} cannot be written ({error.strerror or error}): choose another folder") from error
     return found
+
+
+def _elsewhere(run: FinishedRun, request: Request, sets: list[OodSet]) -> dict[str, Any]:
+    models = {"metrics": run.student(), **({"teacher_metrics": run.teacher()} if request.agreement else {})}
+    read = partial(_rows_of_set, run, request)
+    return evaluate_elsewhere(sets, models, lambda model, rows: _predictions(run, model, rows, request), read)
+
+
+def _rows_of_set(run: FinishedRun, request: Request, each: OodSet) -> Split:
+    return rows_of_set(each, run.store, request.data_root, run.tokenizer_folder)
 
 
 def _rows(run: FinishedRun, request: Request) -> tuple[Task, Split]:
@@ -120,6 +135,8 @@ def _rows(run: FinishedRun, request: Request) -> tuple[Task, Split]:
 def _labels(task: Task) -> str:
     if task.is_corpus:
         return "no labels but its words"
+    if task.kind == "span":
+        return "spans of a text for answers"
     return f"the labels {', '.join(task.labels)}" if task.kind == "classification" else "numbers for labels"
 
 
@@ -131,8 +148,7 @@ def _predictions(run: FinishedRun, model: Any, split: Split, request: Request) -
 def _metrics(task: Task, name: str, split: Split, logits: np.ndarray) -> dict[str, float]:
     if not task.is_corpus and not split.labelled.any():
         return {}
-    found = metric.score(task.metrics, logits, gold(task, split), split.groups, split.credits)
-    return {f"{name}/{key}": value for key, value in found.items()}
+    return {f"{name}/{key}": value for key, value in scores(task, split, logits).items()}
 
 
 def _decided(task: Task, logits: np.ndarray) -> np.ndarray:
@@ -152,8 +168,31 @@ def _words(run: FinishedRun, split: Split, told: np.ndarray, taught: np.ndarray 
     return pd.DataFrame(columns)
 
 
-def _table(task: Task, split: Split, logits: np.ndarray, taught: np.ndarray | None) -> Any:
-    """One row a row of the split, in its order; a class is given by its id, and a missing label is null."""
+def _answers(split: Split, said: np.ndarray, taught: np.ndarray | None) -> Any:
+    """One row a question: the answers, and what they are worth, null where nobody says which is right."""
+    import pandas as pd
+
+    questions = split.questions
+    assert questions is not None
+    right = [None if answers is None else list(answers) for answers in questions.answers]
+    columns: dict[str, Any] = {"index": questions.index, "answers": right}
+    for name, found in (("prediction", said), ("teacher_prediction", taught)):
+        if found is not None:
+            columns[name] = words_of(questions, found)
+    credits = credits_of(questions, said)
+    columns |= {"answer_exact_match": credits[:, 0], "answer_f1": credits[:, 1], "no_answer_margin": said[:, 2]}
+    return pd.DataFrame(columns)
+
+
+def _table(run: FinishedRun, task: Task, split: Split, logits: np.ndarray, taught: np.ndarray | None) -> Any:
+    """What predictions.parquet holds, in the split's order."""
+    if task.is_corpus:
+        return _words(run, split, logits, taught)
+    return _answers(split, logits, taught) if task.kind == "span" else _classes(task, split, logits, taught)
+
+
+def _classes(task: Task, split: Split, logits: np.ndarray, taught: np.ndarray | None) -> Any:
+    """One row a row of the split; a class is given by its id, and a missing label is null."""
     import pandas as pd
     from scipy.special import softmax
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from kdbench.config import plain
+from kdbench.error import KdbenchError
 from kdbench.plan import RunPlan
 from kdbench.planning import plan_run
 from kdbench.store import Store, read_json
@@ -74,6 +75,7 @@ def prepare(cfg: DictConfig, plan: RunPlan, store: Store, loggers: Sequence[Logg
     """What the stages of a run begin with, from the store or made now: tokenised data, a fine-tuned teacher, and the
     members and pilots of a team."""
     from kdbench.context import Context, TeacherContext
+    from kdbench.ood import ood_sets, rows_of_set
     from kdbench.tokenizer import single_tokens
     from kdbench.vocabulary.exported_tokenizer import CARRIES, carries
     from kdbench.vocabulary.tables import Vocabulary
@@ -85,6 +87,8 @@ def prepare(cfg: DictConfig, plan: RunPlan, store: Store, loggers: Sequence[Logg
         if not carries(context.tokenizer):
             log.warning("vocabulary: the teacher's tokenizer is no %s, so that this student can be evaluated, but not "
                         "exported; vocabulary=full can", CARRIES)  # fmt: skip
+    for each in ood_sets(cfg.ood, context.task, cfg.data.source):  # a mistake in their rows is said before the training
+        rows_of_set(each, store, plan.data_root, plan.checked.teacher_folder)
     _prepare_teacher(context)
     if plan.vocabulary is not None:
         from kdbench.vocabulary.build import build_vocabulary
@@ -118,6 +122,11 @@ def _prepare_teacher(context: TeacherContext) -> None:
         _prepare_teacher(context.language)
     with context.timed("data"):
         context.splits = tokenised(store, plain(cfg.data), plan.data_root, plan.checked.teacher_folder)
+    if "train" not in context.splits:
+        raise KdbenchError(
+            f"{context.task.name} has no training rows here: name others with {context.task.key}.splits.train=..., or "
+            "evaluate a finished student on it with kdbench-evaluate RUN data=..."
+        )
     with context.timed("teacher"):
         if plan.teacher is not None:
             store.obtain("teacher", plan.teacher, partial(build_teacher, context))

@@ -21,6 +21,7 @@ from kdbench.content import (
 from kdbench.data.tokenised import data_signature
 from kdbench.initialization.base import Initialization
 from kdbench.language import begins_with_language, corpus_stages, is_corpus, language_cfg, reads_teacher
+from kdbench.ood import ood_content, ood_sets
 from kdbench.plan import Language, Pilot, RunPlan, Step, Teacher, TeacherPlan
 from kdbench.signature import signature
 from kdbench.store import Store
@@ -52,6 +53,7 @@ def plan_run(cfg: DictConfig, store: Store) -> RunPlan:
         "stage": steps[-1].signature,
         "teacher": own.teacher,
         "metrics": checked.task.metrics,
+        **ood_content(ood_sets(cfg.ood, checked.task, cfg.data.source), own.data_root, checked.teacher_folder, store),
     }
     steps.append(_step(store, "run", signature("run", content), checked.task.name))
     return replace(found, steps=tuple(steps))

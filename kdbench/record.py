@@ -13,11 +13,14 @@ import torch
 from kdbench import cost
 from kdbench.artefact import MANIFEST
 from kdbench.config import plain
-from kdbench.context import Context
-from kdbench.model import load_weights
+from kdbench.context import EVALUATION_BATCH, Context
+from kdbench.data.split import Split
+from kdbench.model import Model, load_weights
+from kdbench.module.predictions import predictions
+from kdbench.ood import OodSet, evaluate_elsewhere, ood_sets, rows_of_set
 from kdbench.stage import build_student
 from kdbench.store import read_json, write_json
-from kdbench.teacher import teacher_record
+from kdbench.teacher import load_teacher, teacher_record
 
 PACKAGES = ("kdbench", "torch", "pytorch-lightning", "transformers", "datasets", "hydra-core", "numpy", "scikit-learn")
 
@@ -40,13 +43,13 @@ def build_record(context: Context, folder: Path) -> None:
         for split in context.splits:
             if split == "train":
                 continue
-            predictions = context.predictions(student, split)
-            np.save(folder / f"predictions.{split}.npy", predictions)
+            predicted = context.predictions(student, split)
+            np.save(folder / f"predictions.{split}.npy", predicted)
             if teacher is not None:
                 taught = np.load(context.teacher_path / f"predictions.{split}.npy")
-                agreements[split] = agreement(predictions, taught, task.kind)
+                agreements[split] = agreement(predicted, taught, task.kind)
             if context.labelled(split):
-                metrics |= context.score(predictions, split)
+                metrics |= context.score(predicted, split)
     stage_entries = [read_json(context.store.path("stage", signature) / "stage.json") for signature in stages]
     with context.timed("cost"):
         measured = cost.measure(student.cpu())
@@ -64,6 +67,7 @@ def build_record(context: Context, folder: Path) -> None:
         "teacher": None if teacher is None else {"signature": plan.teacher, "metrics": teacher["metrics"]},
         "teacher_cost": None if teacher is None else teacher["cost"],
         **_team(context),
+        **_ood(context, student),
         "student": measured,
         "data": plan.data,
         "vocabulary": None if plan.vocabulary is None else plan.vocabulary.signature,
@@ -82,6 +86,26 @@ def build_record(context: Context, folder: Path) -> None:
         "git": commit(),
     }
     write_json(folder / "record.json", record)
+
+
+def _ood(context: Context, student: Model) -> dict[str, Any]:
+    """Scores of the student and of its teacher on other data sets, by their names."""
+    if not (sets := ood_sets(context.cfg.ood, context.task, context.cfg.data.source)):
+        return {}
+    models = {"metrics": student.to(context.device)}
+    if context.plan.teacher is not None:
+        teacher = load_teacher(context.teacher_path, context.task.head(context.tokenizer))
+        models["teacher_metrics"] = teacher.to(context.device)
+
+    def say(model: Model, rows: Split) -> np.ndarray:
+        return predictions(context.task, model, rows, EVALUATION_BATCH, context.tokenizer.pad_token_id, context.device)
+
+    def read(each: OodSet) -> Split:
+        return rows_of_set(each, context.store, context.plan.data_root, context.plan.checked.teacher_folder)
+
+    with context.timed("ood"):
+        finished = {} if context.plan.teacher is None else {"teacher_metrics": context.plan.teacher}
+        return {"ood": evaluate_elsewhere(sets, models, say, read, finished)}
 
 
 def _team(context: Context) -> dict[str, Any]:
@@ -110,8 +134,10 @@ def seconds(context: Context) -> dict[str, float]:
 
 
 def agreement(student: np.ndarray, teacher: np.ndarray, kind: str) -> float:
-    """The share of rows on which two models choose the same class, or of places at which they tell the same word; of a
-    regression, Pearson's r of their outputs."""
+    """The share of rows on which two models choose the same class, of questions to which they give the same answer, or
+    of places at which they tell the same word; of a regression, Pearson's r of their outputs."""
+    if kind == "span":
+        return float((student[:, :2] == teacher[:, :2]).all(axis=1).mean())
     if kind == "words":
         return float((student[:, 0] == teacher[:, 0]).mean())
     if student.shape[1] > 1:

@@ -9,6 +9,7 @@ import pandas as pd
 from kdbench.metric import LOWER_IS_BETTER
 from kdbench.report.column import Column, numbers, told, words
 from kdbench.report.number import millions, percent, percent_decimals, rough
+from kdbench.report.row import OOD
 from kdbench.report.table import Tables, tells_task
 
 COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -55,7 +56,9 @@ def _splits(tables: Tables) -> list[str]:
 
 
 def _short(tables: Tables, metric: str) -> str:
-    """The metric without its split, which the note tells where there is but one."""
+    """The metric without its split, which the note tells where there is but one; of another data set its whole name."""
+    if metric.startswith(f"{OOD}/"):
+        return metric.replace("/", " ")
     return metric.split("/", 1)[1] if len(_splits(tables)) == 1 else metric
 
 

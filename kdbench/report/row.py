@@ -9,7 +9,19 @@ from kdbench.report.collect import Job
 from kdbench.report.control import CONTROL, METHOD, read_by_control
 
 Value = float | int | str | None
-NOT_TRAINING = ("data", "teacher", "evaluate", "cost")  # phases that are no stage of the student
+NOT_TRAINING = (
+    "data",
+    "language",
+    "vocabulary",
+    "team",
+    "teacher",
+    "teacher_outputs",
+    "evaluate",
+    "ood",
+    "cost",
+)  # phases that are no stage of the student
+OOD = "ood"
+"""What the name of a score on another data set begins with."""
 SIZES = ("total", "embeddings", "encoder")
 BATCHES = ("batch_1", "batch_32")
 
@@ -48,8 +60,19 @@ def score_key(record: Mapping[str, Any], split: str | None) -> str:
 
 
 def metric_names(jobs: Iterable[Job]) -> list[str]:
-    """Every metric, `split/name`, that a run of the jobs was given, in order of appearance."""
-    return list(dict.fromkeys(name for job in jobs for name in (job.record or {}).get("metrics", {})))
+    """Every metric, `split/name` or `ood/set/name`, that a run of the jobs was given, in order of appearance."""
+    records = [job.record or {} for job in jobs]
+    own = [name for record in records for name in record.get("metrics", {})]
+    return list(dict.fromkeys([*own, *(name for record in records for name in _elsewhere(record, "metrics"))]))
+
+
+def _elsewhere(record: Mapping[str, Any], role: str) -> dict[str, float]:
+    """Scores on other data sets, as `ood/set/name`, of the student (`metrics`) or its teacher (`teacher_metrics`)."""
+    return {
+        f"{OOD}/{name}/{metric}": value
+        for name, found in (record.get("ood") or {}).items()
+        for metric, value in found.get(role, {}).items()
+    }
 
 
 def run_row(job: Job, axes: Iterable[str], metrics: Iterable[str], split: str | None = None) -> dict[str, Value]:
@@ -66,7 +89,8 @@ def run_row(job: Job, axes: Iterable[str], metrics: Iterable[str], split: str | 
     row: dict[str, Value] = {"task": record["task"]}
     row |= {name: axis_value(job, name) for name in axes}
     row |= {"seed": job.axes.get("seed", record.get("seed"))}
-    row |= {name: record["metrics"].get(name) for name in metrics}
+    told = {**record["metrics"], **_elsewhere(record, "metrics")}
+    row |= {name: told.get(name) for name in metrics}
     row |= {"score_name": key, "score": score, "teacher_score": reference}
     row |= {"kept": _ratio(score, reference if reference is not None and reference > 0 else None)}
     row |= _cost_columns(cost)
@@ -93,7 +117,8 @@ def teacher_row(
     own = teacher.get("metrics") or {}
     row: dict[str, Value] = {"task": record["task"]}
     row |= {name: axis_value(job, name) if concerns_teacher(name) else "" for name in axes}
-    row |= {name: own.get(name) for name in metrics}
+    told = {**own, **_elsewhere(record, "teacher_metrics")}
+    row |= {name: told.get(name) for name in metrics}
     row |= {"score_name": key, "score": own.get(key), "kept": 1.0 if key in own else None}
     row |= _cost_columns(_teacher_cost(record))
     return row | {"compression_total": 1.0, "compression_encoder": 1.0, "signature": teacher.get("signature")}

@@ -11,7 +11,7 @@ import pandas as pd
 from kdbench.error import KdbenchError
 from kdbench.report.collect import Study
 from kdbench.report.control import is_control
-from kdbench.report.row import Value, axis_names, metric_names, run_row, teacher_row
+from kdbench.report.row import OOD, Value, axis_names, metric_names, run_row, teacher_row
 
 TEXTS = ("task", "score_name", "teacher_signature", "signature")
 # Exact or nearly so within a cell: the mean alone is told.
@@ -59,13 +59,13 @@ def tables(study: Study, split: str | None = None) -> Tables:
     axes, metrics = axis_names(study.runs), metric_names(study.runs)
     rows = [run_row(job, axes, metrics, split) for job in study.runs]
     if split is not None and all(row["score"] is None for row in rows):
-        splits = sorted({name.split("/")[0] for name in metrics})
+        splits = sorted({name.split("/")[0] for name in metrics} - {OOD})
         raise KdbenchError(f"no run has a score on split={split}; choose --split from {', '.join(splits)}")
     beside = [row for job in study.runs if (row := teacher_row(job, axes, metrics, split)) is not None]
     runs = _frame(rows, axes)
     teachers = _one_row_each(_frame(beside, axes), axes) if beside else []
     splits_scored = {str(row["score_name"]).split("/")[0] for row in rows}
-    scored = [name for name in metrics if name.split("/")[0] in splits_scored]
+    scored = [name for name in metrics if name.split("/")[0] in {*splits_scored, OOD}]
     varying = tuple(name for name in axes if runs[name].nunique() > 1)
     constant = {name: str(runs[name].iloc[0]) for name in axes if name not in varying}
     return Tables(runs, _summary(runs, teachers, axes, scored), tuple(axes), varying, constant, tuple(scored))

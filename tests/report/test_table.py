@@ -60,6 +60,21 @@ def test_only_the_metrics_of_the_scored_split_are_summarised(made: Tables) -> No
     assert not [name for name in made.summary if str(name).startswith("test/")]
 
 
+def test_scores_elsewhere_are_columns_of_students_and_teachers(records: list[Record], write_sweep: WriteSweep) -> None:
+    """Of the runs that have any, whatever split is scored."""
+    for seed, record in enumerate(records[:2]):
+        scores = {"metrics": {"accuracy": 0.1 * seed}, "teacher_metrics": {"accuracy": 0.7}}
+        record["ood"] = {"paws": {"data": "paws", "split": "validation", "rows": 9, **scores}}
+    study = collect(write_sweep(records))
+    for split in (None, "test"):
+        found = tables(study, split)
+        assert "ood/paws/accuracy" in found.metrics
+        assert found.runs["ood/paws/accuracy"].tolist()[:2] == [0.0, 0.1]
+        assert found.runs["ood/paws/accuracy"][2:].isna().all()
+        means = found.summary["ood/paws/accuracy_mean"].dropna().tolist()
+        assert sorted(means) == pytest.approx([0.05, 0.7])
+
+
 def test_the_teacher_is_one_row_a_task_above_the_students(made: Tables) -> None:
     assert list(made.summary["role"]) == ["teacher", "student", "student"] * 2
     assert list(made.summary["task"]) == ["glue/rte"] * 3 + ["glue/stsb"] * 3

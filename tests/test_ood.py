@@ -1,0 +1,159 @@
+"""Other data sets than a student's own: how its classes are read there, what a run keeps of it, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import kdbench
+from kdbench.data.task import Task
+from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.evaluation import Request, evaluate_run
+from kdbench.finished_run import FinishedRun
+from kdbench.ood import OodSet, ood_sets
+from kdbench.planning import plan_run
+from kdbench.store import Store
+
+Overrides = Callable[..., list[str]]
+OWN: dict[str, Any] = {
+    "name": "own",
+    "kind": "classification",
+    "text": "text",
+    "label": "label",
+    "labels": ["yes", "maybe", "no"],
+    "metrics": ["accuracy"],
+    "splits": {"train": "train", "validation": "validation"},
+    "optional": [],
+    "hidden_label": None,
+    "range": None,
+    "train_rows": None,
+    "evaluation_rows": None,
+    "seed": 1,
+    "max_length": 32,
+    "unlabelled": False,
+}
+OTHER = {**OWN, "name": "other", "labels": ["true", "false"]}
+READ = {"yes": "true", "maybe": "false", "no": "false"}
+
+
+def made(classes: dict[str, str] = READ, **own: Any) -> OodSet:
+    node = {"data": OTHER, "split": "validation", "classes": classes}
+    return OodSet.from_config("far", node, Task.from_config({**OWN, **own}))
+
+
+def test_the_likeliest_class_is_read_as_its_own() -> None:
+    """Not the sum of what is read as one: 0.4 for yes is more than 0.3 for each of the others."""
+    logits = np.log(np.array([[0.4, 0.3, 0.3], [0.2, 0.5, 0.3], [0.3, 0.1, 0.6]], dtype=np.float32))
+    found = made().read_as(logits)
+    assert found.argmax(axis=1).tolist() == [0, 1, 1]
+    np.testing.assert_allclose(found, np.log([[0.4, 0.3], [0.2, 0.5], [0.3, 0.6]]), rtol=1e-6)
+
+
+def test_a_class_that_none_is_read_as_is_never_chosen() -> None:
+    found = made({"yes": "true", "maybe": "true", "no": "true"}).read_as(
+        np.array([[-3.0, -2.0, -9.0]], dtype=np.float32)
+    )
+    assert np.isfinite(found).all() and found.argmax(axis=1).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("classes", "own", "message"),
+    [
+        ({"yes": "true"}, {}, r"ood.far.classes=.* must give each of the classes \['yes', 'maybe', 'no'\]"),
+        ({**READ, "no": "perhaps"}, {}, r"one of \['true', 'false'\]"),
+        (READ, {"kind": "regression", "labels": [], "metrics": ["pearson"]}, "needs a student that scores classes"),
+    ],
+)
+def test_classes_that_cannot_be_read_are_refused(classes: dict[str, str], own: dict[str, Any], message: str) -> None:
+    with pytest.raises((KdbenchError, ImpossibleError), match=message):
+        made(classes, **own)
+
+
+FAR = {"text": ["the river was near the mountain.", "we found an old engine.", "the forest."], "label": [1, 0, 1]}
+
+
+def logits(model: Any, tokenizer: Any, text: str) -> torch.Tensor:
+    """What a model says of a pair of equal sentences, without the engine."""
+    inputs = tokenizer(text, text, return_tensors="pt")
+    with torch.inference_mode():
+        found: torch.Tensor = model.model.eval()(**inputs).logits
+    return found
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> list[str]:
+    """Overrides for a set in a folder: the sentences of the generated data with their classes turned around."""
+    rows = FAR
+    (tmp_path / "data/paws").mkdir(parents=True)
+    frame = pd.DataFrame({"sentence1": rows["text"], "sentence2": rows["text"], "label": rows["label"]})
+    frame.to_csv(tmp_path / "data/paws/validation.csv", index=False)
+    node = ["data.source=folder", "data.folder.path=paws", "data.max_length=32"]
+    return [
+        f"paths.data={tmp_path / 'data'}",
+        "ood=mrpc",
+        *(f"ood.paws.{key}" for key in node),
+        "+ood.paws.classes={nature: '1', machines: '0'}",
+        "~ood.paws.classes.not_equivalent",
+        "~ood.paws.classes.equivalent",
+    ]
+
+
+def test_a_run_keeps_how_it_does_elsewhere(tiny: Overrides, far: list[str], tmp_path: Path) -> None:
+    """Of the student and of its teacher; the stage is that of a run without."""
+    plain = kdbench.run(kdbench.compose(tiny("method=label")))
+    record = kdbench.run(kdbench.compose(tiny("method=label", *far)))
+    assert "ood" not in plain and record["stages"] == plain["stages"] and record["signature"] != plain["signature"]
+    found = record["ood"]["paws"]
+    assert (found["data"], found["split"], found["rows"]) == ("paws", "validation", 3)
+    assert set(found["metrics"]) == set(found["teacher_metrics"]) == {"accuracy"}
+    run = FinishedRun(Store(tmp_path / "store"), record["signature"])
+    for role, model in (("metrics", run.student()), ("teacher_metrics", run.teacher())):
+        said = [int(logits(model, run.tokenizer, text).argmax()) for text in FAR["text"]]
+        # The first class of the generated data is read as the second one there.
+        right = [1 - each == label for each, label in zip(said, FAR["label"], strict=True)]
+        assert found[role]["accuracy"] == pytest.approx(sum(right) / 3)
+    # The same afterwards, of a run that was made without.
+    run = FinishedRun(Store(tmp_path / "store"), plain["signature"])
+    cfg = kdbench.compose(tiny("method=label", *far))
+    request = Request(None, tmp_path / "data", ood=OmegaConf.to_container(cfg.ood))  # type: ignore[arg-type]
+    assert evaluate_run(run, request, tmp_path / "out")["ood"] == record["ood"]
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (3, r"ood\.far=3 is no set to evaluate: give it data and split"),
+        ({"split": "validation"}, r"is no set to evaluate"),
+        ({"data": OTHER, "split": "validation", "classes": None}, r"must give each of the classes"),
+    ],
+)
+def test_what_is_no_set_is_refused(node: Any, message: str) -> None:
+    with pytest.raises(KdbenchError, match=message):
+        OodSet.from_config("far", node, Task.from_config(OWN))
+
+
+def test_a_set_is_read_as_long_as_the_student_reads_and_from_where_its_rows_come() -> None:
+    node = {"data": {**OTHER, "max_length": 99, "source": None}, "split": "validation", "classes": READ}
+    for own_source, source in (("hub", "hub"), ("folder", "folder"), ("embedded", "folder")):
+        found = OodSet.from_config("far", node, Task.from_config({**OWN, "evaluation_rows": 7}), own_source)
+        assert (found.data["source"], found.data["max_length"], found.data["evaluation_rows"]) == (source, 32, 7)
+    own = OodSet.from_config(
+        "far", {**node, "data": {**OTHER, "evaluation_rows": 3, "max_length": 9}}, Task.from_config(OWN)
+    )
+    assert (own.data["max_length"], own.data["evaluation_rows"]) == (9, 3)
+    assert ood_sets({"far": None}, Task.from_config(OWN), "folder") == []
+
+
+def test_a_set_that_is_not_there_is_refused_at_once(tiny: Overrides, far: list[str], tmp_path: Path) -> None:
+    (tmp_path / "data/paws/validation.csv").unlink()
+    with pytest.raises(KdbenchError, match=r"has no validation\.parquet, \.csv or \.jsonl"):
+        plan_run(kdbench.compose(tiny("method=label", *far)), Store(tmp_path / "store"))
+    with pytest.raises(KdbenchError, match=r"ood\.paws\.split=dev is no split of paws: choose among"):
+        plan_run(kdbench.compose(tiny("method=label", *far, "ood.paws.split=dev")), Store(tmp_path / "store"))
