@@ -27,13 +27,17 @@ def command(
         typer.Option(help="The store; otherwise the one the run's folder names, else KDBENCH_STORE, else ./store."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write model.onnx too (needs the packages of kdbench[onnx]).")
+    ] = False,
 ) -> None:
     """Write a finished student as a Hugging Face folder: weights, configuration, tokenizer and model card."""
     from kdbench.run_reference import open_run
 
     opened, signature = open_run(run, store)
-    folder = export(opened, signature, out or Path("exports") / signature, force)
-    typer.echo(f"{folder}: {loader(opened, signature)}.from_pretrained loads it")
+    folder = export(opened, signature, out or Path("exports") / signature, force, onnx)
+    told = "; model.onnx gives the same scores" if onnx else ""
+    typer.echo(f"{folder}: {loader(opened, signature)}.from_pretrained loads it{told}")
 
 
 def loader(store: Store, signature: str) -> str:
@@ -51,7 +55,7 @@ def main() -> None:
     app()
 
 
-def export(store: Store, signature: str, out: Path, force: bool = False) -> Path:
+def export(store: Store, signature: str, out: Path, force: bool = False, onnx: bool = False) -> Path:
     """Write the student of a finished run to `out` as a Hugging Face folder with a model card; returns the folder.
 
     Teacher and projections are no part of it. The files appear when all of them are written.
@@ -61,6 +65,7 @@ def export(store: Store, signature: str, out: Path, force: bool = False) -> Path
         signature: the run's, as `kdbench.run_reference.resolve` finds it.
         out: is made; must be empty or absent.
         force: write into a folder that is not empty; other files in it stay.
+        onnx: write `model.onnx` too; see `kdbench.onnx_file`.
 
     Raises:
         KdbenchError: a folder that is not empty or cannot be written, or a student that transformers has no class for.
@@ -76,7 +81,7 @@ def export(store: Store, signature: str, out: Path, force: bool = False) -> Path
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as temporary:
-            _write(run, Path(temporary))
+            _write(run, Path(temporary), onnx)
             for file in sorted(Path(temporary).iterdir()):
                 os.replace(file, out / file.name)
     except OSError as error:
@@ -86,7 +91,7 @@ def export(store: Store, signature: str, out: Path, force: bool = False) -> Path
     return out
 
 
-def _write(run: FinishedRun, folder: Path) -> None:
+def _write(run: FinishedRun, folder: Path, onnx: bool) -> None:
     from kdbench.encoder.base import Encoder
     from kdbench.encoder.load import auto_class, head_options
     from kdbench.model_card import model_card
@@ -102,6 +107,11 @@ def _write(run: FinishedRun, folder: Path) -> None:
     for key, value in head_options(head).items():
         setattr(config, key, value)
     student.save(folder)
+    if onnx:
+        from kdbench.head import ChoiceHead
+        from kdbench.onnx_file import write_onnx
+
+        write_onnx(student, folder, head.choices if isinstance(head, ChoiceHead) else 1)
     tokenizer = run.tokenizer
     tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
     if (vocabulary := run.vocabulary) is None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig
 
 import kdbench
 from kdbench.data.source import choose
@@ -155,3 +156,59 @@ def test_the_front(
     assert left.value.code == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "there").exists()
+
+
+def test_an_onnx_file_of_a_reader_gives_the_scores_of_both_ends(tmp_path: Path) -> None:
+    import onnxruntime
+    from transformers import AutoModelForQuestionAnswering
+
+    from kdbench.encoder.load import from_config
+    from kdbench.head import SpanHead
+    from kdbench.onnx_file import write_onnx
+
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+    reader = from_config(config, SpanHead()).eval()
+    reader.save(tmp_path)
+    write_onnx(reader, tmp_path)
+    model = AutoModelForQuestionAnswering.from_pretrained(tmp_path).eval()
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    ids = torch.arange(18).view(2, 9)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+    with torch.inference_mode():
+        expected = model(**inputs)
+    found = session.run(["start_logits", "end_logits"], {name: values.numpy() for name, values in inputs.items()})
+    np.testing.assert_allclose(found[0], expected.start_logits.numpy(), atol=1e-5)
+    np.testing.assert_allclose(found[1], expected.end_logits.numpy(), atol=1e-5)
+
+
+KRONECKER = ["student=kronecker", "initialization=nearest_kronecker", "student.factors.feed_forward.a=[4,2]"]
+
+
+@pytest.mark.parametrize(
+    "student", [[], KRONECKER, ["student=albert", "student.embedding_width=8"]], ids=["bert", "kronecker", "albert"]
+)
+def test_an_onnx_file_gives_the_same_logits(student: list[str], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
+    """As the folder beside it, for any batch and length; what is factored is as small as in the store."""
+    import onnxruntime
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    begin = ["initialization=random"] if "student=albert" in student else []
+    record = kdbench.run(kdbench.compose(tiny("method=label", *student, *begin)))
+    folder = export(Store(tmp_path / "store"), record["signature"], tmp_path / "out", onnx=True)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    for texts in (["the river."], ["an engine near the old computer.", "the mountain.", "we found it."]):
+        inputs = tokenizer(texts, padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            expected = model(**inputs).logits.numpy()
+        named = {each.name for each in session.get_inputs()}
+        (found,) = session.run(None, {name: values.numpy() for name, values in inputs.items() if name in named})
+        np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-4)
+    import onnx
+
+    graph = onnx.load(folder / "model.onnx").graph
+    numbers = sum(int(np.prod(each.dims)) for each in graph.initializer)
+    dense = sum(parameter.numel() for parameter in model.parameters())
+    assert numbers < 0.7 * dense if student == KRONECKER else numbers >= 0.9 * dense
