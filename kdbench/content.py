@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,10 +61,19 @@ def teacher_content(
 def student_content(cfg: DictConfig, vocabulary: Step | None) -> dict[str, Any]:
     """Of a student before its first stage."""
     initialization: Initialization = instantiate(cfg.initialization)
-    content = {"architecture": plain(cfg.student), "initialization": plain(cfg.initialization)}
+    of_head = options_of_head(cfg)
+    architecture = {key: value for key, value in plain(cfg.student).items() if key not in of_head}
+    content = {"architecture": architecture, "initialization": plain(cfg.initialization)}
     # A student with all words has no word of them in its name, as before there were others.
     words = {} if vocabulary is None else {"vocabulary": vocabulary.signature, "output": cfg.vocabulary.output}
     return {**content, "content": initialization.content(), "versions": versions(content), **words}
+
+
+def options_of_head(cfg: DictConfig) -> dict[str, Any]:
+    """The options of a student that say nothing of its body: its module lists them in `OF_HEAD`, or has none."""
+    options = plain(cfg.student)
+    module = importlib.import_module(str(options["_target_"]).rpartition(".")[0])
+    return {key: options[key] for key in getattr(module, "OF_HEAD", ())}
 
 
 def vocabulary_content(cfg: DictConfig, corpus: TeacherPlan) -> dict[str, Any]:
@@ -91,6 +101,7 @@ def stage_content(cfg: DictConfig, name: str, side: TeacherPlan, previous: Mappi
     initialization: Initialization = instantiate(cfg.initialization)
     alone = cfg.team is None or name in corpus_stages(cfg)  # a team teaches the task; the language model a corpus
     head = {"head": stage["head"]} if stage.get("head") else {}
+    above = {} if side.checked.task.is_corpus else options_of_head(cfg)
     taught = initialization.needs_teacher or (distils(stage) and alone) or bool(head)
     # Last bits differ; where no term has a fused form the choice changes nothing, and no name.
     fused = {"fused": FUSED if cfg.fused else None} if any(_fusible(term) for term in stage["terms"].values()) else {}
@@ -110,6 +121,7 @@ def stage_content(cfg: DictConfig, name: str, side: TeacherPlan, previous: Mappi
         "score": side.checked.task.score,
         "seed": stage["seed"],
         **head,
+        **({"above": above, "above_versions": versions(above)} if above else {}),
         **fused,
         **_answers(side.checked.task),
         **({"teacher_input": "mapped"} if distils(stage) and _reads_substitutes(cfg) else {}),

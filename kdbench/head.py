@@ -14,9 +14,11 @@ class ClassHead:
 
     Attributes:
         labels: the names of the classes; none for a regression.
+        texts: of a row, 2 of a pair.
     """
 
     labels: tuple[str, ...]
+    texts: int = 1
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,11 @@ class ChoiceHead:
 
     Attributes:
         choices: the sequences of a row.
+        texts: of such a sequence.
     """
 
     choices: int
+    texts: int = 1
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,11 @@ class Model(nn.Module, ABC):
         """The last map of a vocabulary head; None of a model without one."""
         return None
 
+    @property
+    def reads_types(self) -> bool:
+        """Whether it needs to be told which of two texts a token belongs to."""
+        return False
+
     def of_head(self, name: str) -> bool:
         """Whether a weight of that name, of this model or of the same body under another head, belongs to the head."""
         return False

@@ -155,7 +155,8 @@ class Task:
         if self.kind == "span":
             return SpanHead()
         if self.cloze is None:
-            return ChoiceHead(len(self.labels)) if self.chooses else ClassHead(self.labels)
+            texts = len(self.text)
+            return ChoiceHead(len(self.labels), texts) if self.chooses else ClassHead(self.labels, texts)
         if self.chooses:
             return WordHead(None, len(self.labels), self.cloze.length_penalty)
         return WordHead(tuple(single_tokens(tokenizer, self.cloze.answers, "data.cloze.answers")))

@@ -11,14 +11,15 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from kdbench.data.batch import NO_PLACE, Batch
+from kdbench.data.batch import Batch
 from kdbench.decoder import Decoder
 from kdbench.encoder.base import Body, Encoder, shape_of
-from kdbench.head import ABSENT, WordHead
+from kdbench.head import WordHead
 from kdbench.kronecker.factorise import KroneckerDecoder
 from kdbench.outputs import Taps
 from kdbench.packing import Packing
 from kdbench.shape import Shape
+from kdbench.word_answers import places_of, word_answers
 
 TRANSFORMS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "albert": lambda model, hidden: _normed(model.predictions, hidden),
@@ -36,10 +37,7 @@ WORDS = WordHead()
 class WordPredictor(Encoder):
     """A masked language model, whose decoder is mostly its word embedding.
 
-    A row's places are the tokens that `Batch.words` names. Its logits are the scores of the answers at the one place
-    that a row of a task has, or of all words where there are no answers. Of a row that is several sequences they are,
-    for each of them, the log-probabilities of the words at its places, all of them hidden at once, added up and divided
-    by their number to the power of `length_penalty`.
+    A row's places are the tokens that `Batch.words` names; `kdbench.word_answers` says what its logits are.
 
     Args:
         model: of one of the types in `TRANSFORMS`.
@@ -85,26 +83,12 @@ class WordPredictor(Encoder):
 
     def _logits(self, batch: Batch, packing: Packing | None, last: Tensor) -> Tensor:
         assert batch.words is not None, "a batch without places has no word to be told"
-        sequences = torch.arange(len(batch.words), device=last.device)[:, None].expand_as(batch.words)
         words = batch.words
+        here, rows = places_of(words)
         if packing is not None:
-            sequences, words = packing.whole.pack(sequences), packing.whole.pack(words)
-        here = words != NO_PLACE
-        sequences, inputs = sequences[here], self._given(last[here])
-        if self.head.choices is not None:
-            return self._of_choices(inputs, words[here], sequences, batch)
-        decoder = self.decoder if self.answers is None else self.decoder.of_words(self.answers)
-        scores = decoder(inputs)
-        return scores.new_zeros(len(batch), scores.shape[1]).index_copy(0, sequences, scores)
-
-    def _of_choices(self, inputs: Tensor, words: Tensor, sequences: Tensor, batch: Batch) -> Tensor:
-        """The score of each sequence, (B, K)."""
-        known = words.clamp(min=0)[:, None]  # all of them, but where a place is only timed
-        likely = self.decoder(inputs).log_softmax(dim=-1).gather(1, known)[:, 0]
-        counts = torch.bincount(sequences, minlength=len(batch.input_ids))
-        found = likely.new_zeros(len(counts)).index_add(0, sequences, likely)
-        found = found / counts.clamp(min=1).to(found.dtype) ** self.head.length_penalty
-        return found.masked_fill(counts == 0, ABSENT).view(len(batch), batch.choices)
+            here, rows, words = packing.whole.pack(here), packing.whole.pack(rows), packing.whole.pack(words)
+        inputs = self._given(last[here])
+        return word_answers(self.head, self.answers, self.decoder, inputs, words[here], rows[here], batch)
 
 
 def _normed(head: Any, hidden: Tensor) -> Tensor:

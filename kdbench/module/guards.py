@@ -12,6 +12,7 @@ from itertools import islice
 import torch
 
 from kdbench.data.batch import Batch
+from kdbench.data.split import Split
 from kdbench.error import KdbenchError
 from kdbench.model import Model
 from kdbench.module.student import StudentModule
@@ -26,6 +27,15 @@ def tokenizer_fits(tokenizer_size: int, vocabulary: int, whose: str) -> None:
         raise KdbenchError(
             f"the tokenizer of {whose} has {tokenizer_size} tokens, but the model's vocabulary has {vocabulary}: put "
             "the model's own tokenizer files into its folder"
+        )
+
+
+def texts_told_apart(student: Model, rows: Split) -> None:
+    """A student that reads two texts each by itself needs tokens that say whose they are: RoBERTa's do not."""
+    if student.bare.reads_types and not rows.types.any():
+        raise KdbenchError(
+            "student.pair needs tokens that say which of two texts they belong to, and this tokenizer's do not: set "
+            "student.pair=joint, or choose a teacher with token types, such as BERT"
         )
 
 

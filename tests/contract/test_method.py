@@ -25,6 +25,7 @@ LARGE, SECOND = "+team.large.teacher={}", "+team.second.teacher={teacher.seed: 7
 SMALL = f"+team.small.student={{student.layers: 1, {SIZE}, initialization: random}}"
 ASSISTANT = f"+team.assistant.student={{method: takd_hop, student.layers: 3, {SIZE}}}"
 CORPUS = ["corpus=generated", "teacher.language.train=true", "teacher.language.training.max_steps=2"]
+MATRICES = ["student.matrix_width=4", "student.vector_width=16", "student.classifier.hidden=8"]
 FITTED = {
     "guideline": ["stages.task.terms.late.matching.offset=1"],
     "minilmv2": [f"stages.layers.terms.{of}.knowledge.heads=4" for of in ("query", "key", "value")],
@@ -39,6 +40,8 @@ FITTED = {
         f"kroneckerbert{without}": ["student=kronecker", *CORPUS]
         for without in ("", "_without_general", "_without_task")
     },
+    **{name: [*MATRICES, *CORPUS] for name in ("cmow_general", "cmow_two_stage")},
+    "cmow_task": MATRICES,
     "mt_bert": [LARGE, SECOND],
     "takd": ["team=none", ASSISTANT],
     "dgkd": ["team=none", LARGE, ASSISTANT],
@@ -66,8 +69,11 @@ NOT_ON_REGRESSION = {
 
 
 def fitted(method: str, overrides: list[str]) -> list[str]:
-    """The overrides with those of the method; of a group that both choose the method's counts."""
+    """The overrides with those of the method; of a group that both choose the method's counts. A student that is no
+    transformer has none of the sizes of one."""
     own = FITTED.get(method, [])
+    if method.startswith("cmow"):
+        overrides = [override for override in overrides if not override.startswith("student.")]
     chosen = {override.partition("=")[0] for override in own}
     return [*(override for override in overrides if override.partition("=")[0] not in chosen), *own]
 

@@ -1,0 +1,96 @@
+"""A student of an architecture of our own as a folder: what it is built from, its weights, and nothing that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdbench.config import instantiate
+from kdbench.error import KdbenchError
+from kdbench.head import ChoiceHead, ClassHead, Head, SpanHead, WordHead
+from kdbench.store import read_json, write_json
+
+if TYPE_CHECKING:
+    from kdbench.model import Model
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+MODEL_TYPE = "kdbench"
+BUILT = ("kdbench.student.", "kdbench.cmow.classifier.")
+"""Where what a folder names may lie: it may come from anywhere, and what it names is called."""
+HEADS: dict[str, type[Head]] = {each.__name__: each for each in (ClassHead, ChoiceHead, WordHead, SpanHead)}
+
+
+def save_student(
+    student: Model, options: Mapping[str, Any], head: Head, words: int, padding_id: int, folder: Path
+) -> None:
+    """Write config.json and model.safetensors.
+
+    Args:
+        student: without what is put around it.
+        options: the node `student` of its run.
+        head: what stands above its layers.
+        words: rows of its word embedding.
+        padding_id: the row of the padding token.
+        folder: is there.
+    """
+    student.save(folder)
+    described = {"kind": type(head).__name__, **asdict(head)}
+    content = {"model_type": MODEL_TYPE, "student": dict(options), "head": described, "vocab_size": words}
+    write_json(folder / CONFIG, {**content, "pad_token_id": padding_id})
+
+
+def is_student_folder(folder: Path) -> bool:
+    """Whether `save_student` wrote it."""
+    path = folder / CONFIG
+    if not path.is_file():
+        return False
+    content = read_json(path)
+    return isinstance(content, dict) and content.get("model_type") == MODEL_TYPE
+
+
+def load_student(folder: Path | str) -> Model:
+    """The student of a folder that `kdbench-export` wrote, on the CPU and in evaluation mode.
+
+    Raises:
+        KdbenchError: another kind of folder, one that is not whole, or one that names anything but parts of kdbench.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from kdbench.model import take_over
+
+    folder = Path(folder)
+    if not is_student_folder(folder):
+        raise KdbenchError(
+            f"{folder} is no folder of a kdbench student: give one that kdbench-export wrote, or load it with "
+            "transformers"
+        )
+    content = read_json(folder / CONFIG)
+    try:
+        _refuse_foreign(content["student"], folder)
+        kind = dict(content["head"])
+        head = HEADS[kind.pop("kind")](**{key: _frozen(value) for key, value in kind.items()})
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced at once
+            sizes = {"vocabulary": content["vocab_size"], "padding_id": content["pad_token_id"]}
+            model: Model = instantiate(content["student"], head=head, **sizes)
+        take_over(model, load_file(folder / WEIGHTS))
+    except (KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
+        raise KdbenchError(f"the folder {folder} of a student is damaged ({error}): export it again") from error
+    return model.eval()
+
+
+def _refuse_foreign(node: Any, folder: Path) -> None:
+    if isinstance(node, Mapping):
+        target = node.get("_target_", BUILT[0])
+        if not str(target).startswith(BUILT):
+            raise KdbenchError(f"{folder / CONFIG} names {target}, which is no part of a student: it is not loaded")
+        for value in node.values():
+            _refuse_foreign(value, folder)
+
+
+def _frozen(value: Any) -> Any:
+    """Of JSON, lists as the tuples that they were."""
+    return tuple(value) if isinstance(value, list) else value

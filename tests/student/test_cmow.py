@@ -1,0 +1,242 @@
+"""Matrix embeddings as students: whole sizes, every head, what they hand out, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import kdbench
+from kdbench.check import check
+from kdbench.config import instantiate, plain
+from kdbench.data.batch import NO_PLACE, Batch
+from kdbench.data.split import Split
+from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.head import ABSENT, ChoiceHead, ClassHead, Head, SpanHead, WordHead
+from kdbench.model import Model, own_weights, take_over
+from kdbench.module.guards import texts_told_apart
+from kdbench.outputs import Taps
+from kdbench.student.cmow import shape
+from kdbench.student.compressed import Compressed
+from kdbench.vocabulary.tables import Vocabulary
+
+Overrides = Callable[..., list[str]]
+SMALL = ("student.matrix_width=3", "student.vector_width=9", "student.std=0.3")
+PAIR = ClassHead(("no", "yes"), texts=2)
+HEADS: dict[str, Head] = {
+    "classes": ClassHead(("a", "b", "c")),
+    "value": ClassHead(()),
+    "pair": PAIR,
+    "choices": ChoiceHead(2, texts=2),
+    "spans": SpanHead(),
+    "words": WordHead(),
+    "answers": WordHead((4, 7)),
+}
+
+
+def node(*overrides: str) -> dict[str, Any]:
+    return plain(kdbench.compose(["data=glue/rte", "student=cmow", *overrides]).student)  # type: ignore[no-any-return]
+
+
+def built(head: Head, *overrides: str, words: int = 30) -> Model:
+    torch.manual_seed(0)
+    model: Model = instantiate(node(*overrides), vocabulary=words, head=head, padding_id=0)
+    return model.eval()
+
+
+def batch(padding: int = 0) -> Batch:
+    """Rows of 7, 5 and 6 tokens, two texts each, of which the second begins with token 3, and a place each."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.arange(7 + padding)[None] < torch.tensor([7, 5, 6, 4])[:, None]
+    drawn = torch.randint(1, 30, (4, 7), generator=generator)
+    ids = torch.nn.functional.pad(drawn, (0, padding)) * mask
+    types = (torch.arange(7 + padding)[None] >= 3) * mask
+    words = torch.full_like(ids, NO_PLACE).index_fill(1, torch.tensor([1]), 5)
+    return Batch(ids, mask, types.long(), torch.tensor([0, 1, 1, 0]), torch.arange(4), words)
+
+
+def of_choices(values: Batch) -> Batch:
+    """The same sequences, two a row."""
+    return replace(values, labels=values.labels[:2], index=values.index[:2])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "classes", "parameters"),
+    [
+        ((), 2, 40_231_402),
+        ((), 3, 40_232_403),
+        ((), 21, 40_250_421),
+        (("student.bidirectional=false",), 2, 26_822_602),
+        (("student.bidirectional=false", "student.pair=joint"), 2, 25_222_602),
+        (("student/classifier=mlp_same_width",), 2, 62_568_002),
+        (("student/classifier=mlp_same_width", "student.pair=joint"), 2, 39_513_602),
+    ],
+)
+def test_the_sizes_of_the_paper(overrides: Sequence[str], classes: int, parameters: int) -> None:
+    with torch.device("meta"):
+        model = built(ClassHead(tuple(map(str, range(classes))), texts=2), *overrides, words=30_522)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+def test_the_size_with_a_vocabulary_head() -> None:
+    with torch.device("meta"):
+        model = built(WordHead(), words=30_522)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    assert sum(sizes.values()) == 85_492_122
+    assert sum(size for name, size in sizes.items() if model.of_head(name)) == 48_865_722
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_every_head_hands_out_what_its_shape_says(kind: str) -> None:
+    head, rows = HEADS[kind], batch()
+    rows = of_choices(rows) if kind == "choices" else rows
+    model = built(head, *SMALL)
+    said = model.shape
+    everything = {name: frozenset({0, 1}) for name in ("hidden", "cls", "mean")}
+    taps = Taps(logits="logits" in said.taps, decoder_inputs="decoder_inputs" in said.taps, **everything)  # type: ignore[arg-type]
+    outputs = model(rows, taps)
+    sequences = len(rows.input_ids)
+    assert outputs.hidden[0].shape == outputs.hidden[1].shape == (sequences, 7, said.width)
+    assert torch.equal(outputs.cls[1], outputs.hidden[1][:, 0]) and outputs.mean[1].shape == (sequences, said.width)
+    expected = {"classes": (4, 3), "value": (4, 1), "pair": (4, 2), "choices": (2, 2), "spans": (4, 2, 7)}
+    expected |= {"words": None, "answers": (4, 2)}  # type: ignore[dict-item]
+    assert (None if outputs.logits is None else tuple(outputs.logits.shape)) == expected[kind]
+    if isinstance(head, WordHead):
+        assert outputs.decoder is not None and outputs.decoder_inputs is not None
+        assert outputs.decoder(outputs.decoder_inputs).shape == (4, 7, 30)
+        assert said.decoder_width == said.width
+    task = node(*SMALL)
+    classes = {"classes": 3, "value": 1, "pair": 2, "choices": 2, "spans": 2, "words": 0, "answers": 2}[kind]
+    assert replace(shape(task, classes, isinstance(head, WordHead)), spans=kind == "spans") == said
+
+
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("encoder", ["cbow", "cmow", "hybrid"])
+def test_padding_changes_no_answer(kind: str, encoder: str) -> None:
+    model = built(HEADS[kind], *SMALL, f"student.encoder={encoder}")
+    short, long = batch(), batch(padding=4)
+    if kind == "choices":
+        short, long = of_choices(short), of_choices(long)
+    taps = Taps(logits="logits" in model.shape.taps, mean=frozenset({1}))
+    said, padded = model(short, taps), model(long, taps)
+    torch.testing.assert_close(padded.mean[1], said.mean[1])
+    if said.logits is not None:
+        padding = [each[..., 7:] for each in (padded.logits,) if kind == "spans"]
+        assert all(bool((each == ABSENT).all()) for each in padding)
+        torch.testing.assert_close(padded.logits[..., :7], said.logits)
+
+
+def logits(model: Model, rows: Batch) -> Tensor:
+    found: Tensor = model(rows, Taps(logits=True)).logits
+    return found
+
+
+def test_a_pair_is_read_text_by_text() -> None:
+    """The other text plays no part in what is encoded of one, until both are combined."""
+    model: Any = built(PAIR, *SMALL, "student/classifier=linear", "student.pair=concat")
+    rows = batch()
+    first = model.body(rows.input_ids[:, :3], rows.attention_mask[:, :3])
+    second = model.body(rows.input_ids[:, 3:], rows.attention_mask[:, 3:])
+    torch.testing.assert_close(logits(model, rows), model.classifier(torch.cat([first, second], dim=1)))
+    joint: Any = built(PAIR, *SMALL, "student/classifier=linear", "student.pair=joint")
+    expected = joint.classifier(joint.body(rows.input_ids, rows.attention_mask))
+    torch.testing.assert_close(logits(joint, rows), expected)
+
+
+def test_a_single_text_is_a_pair_only_if_asked() -> None:
+    single = ClassHead(("no", "yes"))
+    plain_one: Any = built(single, *SMALL)
+    always: Any = built(single, *SMALL, "student.always_pair=true")
+    assert plain_one.pair == "joint" and always.pair == "diffcat"
+    assert always.classifier.hidden.in_features == 3 * plain_one.classifier.hidden.in_features
+
+
+def test_a_head_changes_and_the_body_stays() -> None:
+    """As between a stage on a corpus and one on a task."""
+    words, classes = built(WordHead(), *SMALL), built(PAIR, *SMALL)
+    before = own_weights(classes)
+    take_over(classes, own_weights(words))
+    after, theirs = own_weights(classes), own_weights(words)
+    for name, value in after.items():
+        assert torch.equal(value, before[name] if classes.of_head(name) else theirs[name])
+    with pytest.raises(RuntimeError, match="body"):
+        take_over(built(PAIR, *SMALL, "student.encoder=cmow"), own_weights(words))
+
+
+def test_fewer_words_than_the_tokenizer() -> None:
+    """With every word kept it is the same student; a removed word is read as its substitute."""
+    rows, inner = batch(), built(PAIR, *SMALL)
+    every = Vocabulary(np.arange(30), np.arange(30))
+    torch.testing.assert_close(logits(Compressed(inner, every).eval(), rows), logits(inner, rows))
+    half = Vocabulary(np.arange(30) // 2, np.arange(0, 30, 2))
+    small = Compressed(built(PAIR, *SMALL, words=15), half).eval()
+    other = replace(rows, input_ids=rows.input_ids // 2 * 2 * rows.attention_mask)
+    torch.testing.assert_close(logits(small, rows), logits(small, other))
+
+
+@pytest.mark.parametrize("term", ["attention", "query_relation", "value_relation", "feed_forward", "logit_lens"])
+def test_what_it_cannot_give_is_refused(term: str) -> None:
+    cfg = kdbench.compose(["data=glue/rte", "student=cmow", "method=unified", f"knowledge={term}"])
+    with pytest.raises(ImpossibleError, match="which that architecture does not have: choose another knowledge"):
+        check(cfg)
+
+
+@pytest.mark.parametrize("term", ["logits", "hidden", "hidden_cls", "hidden_mean", "embeddings", "gram_tokens",
+                                  "pairwise_cosine", "triplet_angle"])  # fmt: skip
+def test_what_it_can_give_passes(term: str) -> None:
+    projected = ["projection=to_teacher"] if term in ("hidden", "hidden_cls", "hidden_mean", "embeddings") else []
+    checked = check(
+        kdbench.compose(["data=glue/rte", "student=cmow", "method=unified", f"knowledge={term}", *projected])
+    )
+    assert (checked.student.layers, checked.student.width) == (1, 1600)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["student/size=l2_h192"], "student.layers=2 is a transformer's"),
+        (["student.encoder=gru"], "student.encoder=gru is unknown: choose cbow, cmow or hybrid"),
+        (["student.matrix_width=0"], "student.matrix_width=0 must be a whole number of at least 1"),
+        (["student.pair=sum"], "student.pair=sum is unknown"),
+        (["student.init=zeros"], "student.init=zeros is unknown"),
+        (["student.padding=skip"], "student.padding=skip is unknown"),
+        (["student.alignment=left"], "student.alignment=left is unknown"),
+        (["student.std=0"], "student.std=0 must be a number greater than 0"),
+        (["student.dropout=1"], "student.dropout=1 must be a number from 0 to below 1"),
+        (["student.embedding_dropout=-1"], "student.embedding_dropout=-1"),
+        (["student.rank=10"], "student.rank=10 saves nothing"),
+        (["student.rank=2", "student.encoder=cbow"], "student.encoder=cbow has none"),
+        (["student.bidirectional=2"], "student.bidirectional=2 must be true or false"),
+        (["student/classifier=cnn", "student.vector_width=300"], "student.vector_width"),
+        (["initialization=teacher_uniform"], "choose initialization=random"),
+        (["initialization=nearest_kronecker"], "choose student=kronecker"),
+    ],
+)
+def test_bad_options_are_refused_with_the_way_out(overrides: list[str], sentence: str) -> None:
+    with pytest.raises(KdbenchError, match=sentence):
+        check(kdbench.compose(["data=glue/rte", "student=cmow", "method=kd", *overrides]))
+
+
+def test_tokens_that_do_not_tell_texts_apart_are_refused() -> None:
+    tokens, labels = np.arange(1, 5, dtype=np.int32), np.zeros(1, dtype=np.int64)
+    rows = Split(tokens, np.zeros(4, dtype=np.int8), np.array([0, 4]), labels, labels)
+    with pytest.raises(KdbenchError, match="student.pair=joint"):
+        texts_told_apart(built(PAIR, *SMALL), rows)
+    texts_told_apart(built(PAIR, *SMALL, "student.pair=joint"), rows)
+    texts_told_apart(built(PAIR, *SMALL), replace(rows, types=np.array([0, 0, 1, 1], dtype=np.int8)))
+
+
+def test_its_tables_count_as_embeddings_and_nothing_as_layers(tmp_path: Path) -> None:
+    from kdbench.cost import flops, parameters
+
+    model = built(PAIR, *SMALL, "student/classifier=linear", "student.pair=joint")
+    found = parameters(model)
+    assert (found["embeddings"], found["encoder"]) == (30 * (9 + 2 * 9), 0)
+    # 127 products of 3 x 3 matrices each way, and 27 features on 2 scores.
+    assert flops(model) == 2 * 127 * 2 * 3**3 + 2 * 27 * 2
