@@ -38,6 +38,7 @@ MODULES = (
     "relation_loss",
     "word_prediction",
     "kronecker",
+    "cmow",
     "output_reading",
     "step_overhead",
     "team",

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["compose", "run"]
+__all__ = ["compose", "load_student", "run"]
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from kdbench.config import compose
     from kdbench.pipeline import run
+    from kdbench.student_folder import load_student
 
 
 def __getattr__(name: str) -> Any:
-    """`compose` and `run`, imported when they are first asked for: importing kdbench itself stays instant."""
+    """What `__all__` names, imported when it is first asked for: importing kdbench itself stays instant."""
     if name == "compose":
         from kdbench.config import compose
 
@@ -27,4 +28,8 @@ def __getattr__(name: str) -> Any:
         from kdbench.pipeline import run
 
         return run
+    if name == "load_student":
+        from kdbench.student_folder import load_student
+
+        return load_student
     raise AttributeError(f"module 'kdbench' has no attribute '{name}'")

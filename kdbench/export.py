@@ -1,11 +1,11 @@
-"""The console front `kdbench-export`: a finished student as a Hugging Face folder."""
+"""The console front `kdbench-export`: a finished student as a folder that needs no store."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,22 +31,26 @@ def command(
         bool, typer.Option("--onnx", help="Write model.onnx too (needs the packages of kdbench[onnx]).")
     ] = False,
 ) -> None:
-    """Write a finished student as a Hugging Face folder: weights, configuration, tokenizer and model card."""
+    """Write a finished student as a folder that transformers loads, or kdbench where that has no class for it: weights,
+    configuration, tokenizer and model card."""
     from kdbench.run_reference import open_run
 
     opened, signature = open_run(run, store)
     folder = export(opened, signature, out or Path("exports") / signature, force, onnx)
     told = "; model.onnx gives the same scores" if onnx else ""
-    typer.echo(f"{folder}: {loader(opened, signature)}.from_pretrained loads it{told}")
+    typer.echo(f"{folder}: {loader(folder, opened, signature)} loads it{told}")
 
 
-def loader(store: Store, signature: str) -> str:
-    """The class of transformers that loads a run's exported student."""
+def loader(folder: Path, store: Store, signature: str) -> str:
+    """What loads a run's exported student: a class of transformers, or kdbench where that has none for it."""
     from kdbench.encoder.load import auto_class
     from kdbench.finished_run import FinishedRun
+    from kdbench.student_folder import is_student_folder
 
+    if is_student_folder(folder):
+        return "kdbench.load_student"
     run = FinishedRun(store, signature)
-    return auto_class(run.task.head(run.tokenizer))
+    return f"{auto_class(run.task.head(run.tokenizer))}.from_pretrained"
 
 
 @shows_errors
@@ -56,7 +60,8 @@ def main() -> None:
 
 
 def export(store: Store, signature: str, out: Path, force: bool = False, onnx: bool = False) -> Path:
-    """Write the student of a finished run to `out` as a Hugging Face folder with a model card; returns the folder.
+    """Write the student of a finished run to `out` with a model card: as a Hugging Face folder, or, of an architecture
+    that transformers has no class for, as `kdbench.student_folder` has it. Returns the folder.
 
     Teacher and projections are no part of it. The files appear when all of them are written.
 
@@ -68,7 +73,7 @@ def export(store: Store, signature: str, out: Path, force: bool = False, onnx: b
         onnx: write `model.onnx` too; see `kdbench.onnx_file`.
 
     Raises:
-        KdbenchError: a folder that is not empty or cannot be written, or a student that transformers has no class for.
+        KdbenchError: a folder that is not empty or cannot be written.
     """
     from kdbench.finished_run import FinishedRun
     from kdbench.quiet import quiet_libraries
@@ -92,33 +97,42 @@ def export(store: Store, signature: str, out: Path, force: bool = False, onnx: b
 
 
 def _write(run: FinishedRun, folder: Path, onnx: bool) -> None:
+    from kdbench.as_transformers import AsTransformers
+    from kdbench.cmow.product import LONGEST
     from kdbench.encoder.base import Encoder
     from kdbench.encoder.load import auto_class, head_options
+    from kdbench.head import ChoiceHead
     from kdbench.model_card import model_card
+    from kdbench.onnx_file import write_onnx
+    from kdbench.student_folder import save_student
     from kdbench.vocabulary.exported_tokenizer import save_with_rows
 
-    student, head = run.student().bare, run.task.head(run.tokenizer)
-    if not isinstance(student, Encoder):
-        raise KdbenchError(
-            f"the student of run {run.signature} is a {type(student).__name__}, which transformers has no class for: "
-            "it can be evaluated, but not exported as a Hugging Face folder"
-        )
-    config = student.model.config
-    for key, value in head_options(head).items():
-        setattr(config, key, value)
-    student.save(folder)
+    student, head, tokenizer, vocabulary = (
+        run.student().bare,
+        run.task.head(run.tokenizer),
+        run.tokenizer,
+        run.vocabulary,
+    )
+    words, longest = len(tokenizer if vocabulary is None else vocabulary.words), LONGEST
+    called: Any = AsTransformers(student)
+    if isinstance(student, Encoder):
+        called, longest = student.model, student.model.config.max_position_embeddings
+        for key, value in head_options(head).items():
+            setattr(called.config, key, value)
+        student.save(folder)
+    else:
+        padding = tokenizer.pad_token_id if vocabulary is None else int(vocabulary.rows[tokenizer.pad_token_id])
+        save_student(student, run.record["config"]["student"], head, words, padding, folder)
     if onnx:
-        from kdbench.head import ChoiceHead
-        from kdbench.onnx_file import write_onnx
-
-        write_onnx(student, folder, head.choices if isinstance(head, ChoiceHead) else 1)
-    tokenizer = run.tokenizer
-    tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
-    if (vocabulary := run.vocabulary) is None:
+        write_onnx(called, student, words, folder, head.choices if isinstance(head, ChoiceHead) else 1)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
+    if vocabulary is None:
         tokenizer.save_pretrained(folder)
     else:  # the scores of an expanded output are those of the rows too, each for all words that share it
         save_with_rows(tokenizer, vocabulary, folder)
-    (folder / "README.md").write_text(model_card(run.record, run.task, auto_class(head)), encoding="utf-8")
+    (folder / "README.md").write_text(
+        model_card(run.record, run.task, auto_class(head), isinstance(called, AsTransformers)), encoding="utf-8"
+    )
     for file in folder.iterdir():  # the weights come with the permissions of a private file
         file.chmod(0o666 & ~_umask())
 

@@ -37,7 +37,8 @@ def score(
 
     Args:
         names: of metrics; see `CLASSIFICATION`, `REGRESSION`, `SPAN` and `WORDS`.
-        predictions: (N, C) logits for class ids, (N,) or (N, 1) values for a regression; of words, (N, 2): that told,
+        predictions: (N, C) logits for class ids, (N,) or (N, 1) values for a regression (a correlation of logits is
+            that of the likeliest classes, which are in order); of words, (N, 2): that told,
             and the surprise in nats at the one that stood there.
         labels: (N,) class ids or words with -1 for none, or floats with NaN for none.
         groups: the question of each row, (N,), of which `question_exact_match` asks that all rows are right; None: each
@@ -82,9 +83,11 @@ def _one(
             raise KdbenchError(f"metric {name} needs logits of two or more classes; a regression has pearson, spearman")
         return _classification(name, predictions, labels)
     if name in CORRELATIONS:
-        if predictions.size != len(labels):
+        if predictions.size != len(labels) and np.issubdtype(labels.dtype, np.floating):
             raise KdbenchError(f"metric {name} needs one value a row and there are {predictions.shape[1]}")
-        return _correlation(name, predictions.reshape(-1), labels)
+        # Of classes that are numbers in equal steps their places correlate as the numbers do.
+        values = predictions.reshape(-1) if predictions.size == len(labels) else predictions.argmax(axis=1)
+        return _correlation(name, values, labels)
     if name in WORDS:
         return _words(name, predictions, labels)
     raise KdbenchError(f"metric {name} is unknown; choose among {', '.join(CLASSIFICATION + REGRESSION + WORDS)}")

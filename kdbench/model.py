@@ -51,7 +51,12 @@ class Model(nn.Module, ABC):
 
     @property
     def reads_types(self) -> bool:
-        """Whether it needs to be told which of two texts a token belongs to."""
+        """Whether it reads which of two texts a token belongs to."""
+        return False
+
+    @property
+    def reads_texts_apart(self) -> bool:
+        """Whether it reads either of two texts by itself, which tokens without a type would not tell."""
         return False
 
     def of_head(self, name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from kdbench.data.task import Task
 
 HEADER = """---
-library_name: transformers
+library_name: {library}
 pipeline_tag: {pipeline}
 tags:
 - knowledge-distillation
@@ -25,28 +25,36 @@ PIPELINES = {
 }
 
 
-def model_card(record: Mapping[str, Any], task: Task, loader: str) -> str:
+def model_card(record: Mapping[str, Any], task: Task, loader: str, ours: bool = False) -> str:
     """The text of README.md, with the header that the Hugging Face hub reads; every number is the record's.
 
     Args:
         record: of the run.
         task: its own.
-        loader: the class of transformers that loads the student.
+        loader: the class of transformers that loads the student, or would.
+        ours: kdbench loads it instead.
     """
     parts = {
         f"# A distilled student for {task.name}": _about(record, task),
         "## Scores": _scores(record),
         "## Making": _making(record),
-        "## Loading": _loading(record, task, loader),
+        "## Loading": _loading(record, task, loader, ours),
         "## Licence": _licence(record, task),
     }
     sections = ["\n".join([title, "", *lines]) for title, lines in parts.items()]
-    return "\n\n".join([HEADER.format(pipeline=PIPELINES[loader]), *sections]) + "\n"
+    return (
+        "\n\n".join(
+            [HEADER.format(library="kdbench" if ours else "transformers", pipeline=PIPELINES[loader]), *sections]
+        )
+        + "\n"
+    )
 
 
 def _about(record: Mapping[str, Any], task: Task) -> Iterator[str]:
     parameters = record["student"]["parameters"]
-    yield f"A transformer encoder with {parameters['total']:,} parameters ({parameters['encoder']:,} in its layers),"
+    layers = f" ({parameters['encoder']:,} in its layers)" if parameters["encoder"] else ""
+    kind = "A transformer encoder" if layers else "A text encoder without layers"
+    yield f"{kind} with {parameters['total']:,} parameters{layers},"
     taught = record.get("teacher") is not None
     teacher = f"with the teacher `{_name(record['config']['teacher']['model'])}`" if taught else "without a teacher"
     yield f"trained with kdbench on `{task.name}`, {teacher}."
@@ -98,13 +106,14 @@ def _short(node: Mapping[str, Any]) -> str:
     return f"{name}({settings})" if settings else name
 
 
-def _loading(record: Mapping[str, Any], task: Task, loader: str) -> list[str]:
+def _loading(record: Mapping[str, Any], task: Task, loader: str, ours: bool) -> list[str]:
+    imported = ["import kdbench", "from transformers import AutoTokenizer"]
     lines = [
         "```python",
-        f"from transformers import {loader}, AutoTokenizer",
+        *(imported if ours else [f"from transformers import {loader}, AutoTokenizer"]),
         "",
         'folder = "."  # of this file',
-        f"model = {loader}.from_pretrained(folder).eval()",
+        "model = kdbench.load_student(folder)" if ours else f"model = {loader}.from_pretrained(folder).eval()",
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
         *_calling(task, loader),
         "```",

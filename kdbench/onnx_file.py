@@ -11,21 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdbench.encoder.base import Encoder
 from kdbench.error import KdbenchError
+from kdbench.model import Model
 
 FILE = "model.onnx"
 SAME = 1e-4
 """By how much a logit of the file may differ from the student's."""
 
 
-def write_onnx(student: Encoder, folder: Path, choices: int = 1) -> Path:
+def write_onnx(called: nn.Module, student: Model, words: int, folder: Path, choices: int = 1) -> Path:
     """Write `model.onnx` with the inputs of transformers, (B, S) int64 each, or (B, K, S) of K choices a row, and its
     output `logits`, of a reader of spans `start_logits` and `end_logits`; batch and length are free. It is run once and
     compared with the student.
 
     Args:
-        student: on the CPU.
+        called: what is run, on the CPU: a model of transformers, or one that is called as these are.
+        student: the same as a model of kdbench.
+        words: rows of its word embedding.
         folder: is there.
         choices: of a student that chooses between sequences, how many a row has.
 
@@ -33,8 +35,9 @@ def write_onnx(student: Encoder, folder: Path, choices: int = 1) -> Path:
         KdbenchError: a package that is missing, or a file that says something else than the student.
     """
     _need_packages()
-    model, outputs = _Scores(student).eval(), output_names(student)
-    sample = _inputs(student, 2, 7, choices)
+    names, outputs = input_names(student), output_names(student)
+    model = _Scores(called, names, outputs).eval()
+    sample = _inputs(names, words, 2, 7, choices)
     free = {0: "batch", len(next(iter(sample.values())).shape) - 1: "length"}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own, about names that it chooses
@@ -49,42 +52,41 @@ def write_onnx(student: Encoder, folder: Path, choices: int = 1) -> Path:
             verbose=False,
         )
     program.save(str(folder / FILE))
-    _compare(model, folder / FILE, _inputs(student, 3, 11, choices))
+    _compare(model, folder / FILE, _inputs(names, words, 3, 11, choices))
     return folder / FILE
 
 
 class _Scores(nn.Module):
-    """The model of transformers with the inputs that it takes, in order."""
+    """A model with the inputs that it takes, in order, and its scores."""
 
-    def __init__(self, student: Encoder) -> None:
+    def __init__(self, model: nn.Module, inputs: list[str], outputs: list[str]) -> None:
         super().__init__()
-        self.model, self.names, self.outputs = student.model, input_names(student), output_names(student)
+        self.model, self.names, self.outputs = model, inputs, outputs
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         found = self.model(**dict(zip(self.names, inputs, strict=True)), return_dict=True)
         return tuple(found[name] for name in self.outputs)
 
 
-def output_names(student: Encoder) -> list[str]:
+def output_names(student: Model) -> list[str]:
     """What transformers calls the scores of such a model."""
     return ["start_logits", "end_logits"] if student.shape.spans else ["logits"]
 
 
-def input_names(student: Encoder) -> list[str]:
+def input_names(student: Model) -> list[str]:
     """What the tokenizer's output is called where it goes in."""
-    types = getattr(student.model.config, "type_vocab_size", 0) > 1
-    return ["input_ids", "attention_mask", *(["token_type_ids"] if types else [])]
+    return ["input_ids", "attention_mask", *(["token_type_ids"] if student.reads_types else [])]
 
 
-def _inputs(student: Encoder, rows: int, length: int, choices: int) -> dict[str, Tensor]:
-    """Rows of unlike lengths, the first of them full."""
+def _inputs(names: list[str], words: int, rows: int, length: int, choices: int) -> dict[str, Tensor]:
+    """Rows of unlike lengths, the first of them full, the last third of each a second text."""
     shape = (rows, choices, length) if choices > 1 else (rows, length)
-    words = student.model.config.vocab_size
     ids = torch.arange(int(np.prod(shape))).view(shape) % words
     lengths = (length - torch.arange(rows)).view(-1, *[1] * (len(shape) - 1))
-    mask = (torch.arange(length).expand(shape) < lengths).long()
-    found = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
-    return {name: found[name] for name in input_names(student)}
+    places = torch.arange(length).expand(shape)
+    mask = (places < lengths).long()
+    found = {"input_ids": ids, "attention_mask": mask, "token_type_ids": (places > 2 * length // 3).long() * mask}
+    return {name: found[name] for name in names}
 
 
 def _compare(model: nn.Module, path: Path, inputs: dict[str, Tensor]) -> None:

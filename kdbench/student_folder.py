@@ -13,6 +13,7 @@ from kdbench.head import ChoiceHead, ClassHead, Head, SpanHead, WordHead
 from kdbench.store import read_json, write_json
 
 if TYPE_CHECKING:
+    from kdbench.as_transformers import AsTransformers
     from kdbench.model import Model
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -50,19 +51,26 @@ def is_student_folder(folder: Path) -> bool:
     return isinstance(content, dict) and content.get("model_type") == MODEL_TYPE
 
 
-def load_student(folder: Path | str) -> Model:
-    """The student of a folder that `kdbench-export` wrote, on the CPU and in evaluation mode.
+def load_student(folder: Path | str) -> AsTransformers:
+    """The student of a folder that `kdbench-export` wrote, on the CPU and in evaluation mode, to be called with what
+    its tokenizer gives: `load_student(folder)(**tokenizer("A text", return_tensors="pt")).logits`.
 
     Raises:
         KdbenchError: another kind of folder, one that is not whole, or one that names anything but parts of kdbench.
     """
+    from kdbench.as_transformers import AsTransformers
+
+    return AsTransformers(load_model(Path(folder))).eval()
+
+
+def load_model(folder: Path) -> Model:
+    """As `load_student`, the model itself."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from kdbench.model import take_over
 
-    folder = Path(folder)
     if not is_student_folder(folder):
         raise KdbenchError(
             f"{folder} is no folder of a kdbench student: give one that kdbench-export wrote, or load it with "

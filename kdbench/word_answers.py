@@ -43,9 +43,7 @@ def places_of(words: Tensor) -> tuple[Tensor, Tensor]:
     return words != NO_PLACE, rows
 
 
-def _of_choices(
-    head: WordHead, decoder: Decoder, inputs: Tensor, words: Tensor, rows: Tensor, batch: Batch
-) -> Tensor:
+def _of_choices(head: WordHead, decoder: Decoder, inputs: Tensor, words: Tensor, rows: Tensor, batch: Batch) -> Tensor:
     known = words.clamp(min=0)[:, None]  # all of them, but where a place is only timed
     likely = decoder(inputs).log_softmax(dim=-1).gather(1, known)[:, 0]
     counts = torch.bincount(rows, minlength=len(batch.input_ids))

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import kdbench
+from kdbench.data.source import choose
+from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.export import export
+from kdbench.store import Store
 
 Overrides = Callable[..., list[str]]
 
@@ -37,4 +45,82 @@ def cmow(tiny_teacher: Path, tmp_path: Path) -> Overrides:
 @pytest.mark.parametrize("method", ["label", "cmow_task"])
 def test_a_run(cmow: Overrides, method: str) -> None:
     record = kdbench.run(kdbench.compose(cmow(f"method={method}")))
-    print(record["metrics"], record["student"])
+    assert record["metrics"]["validation/accuracy"] > 0.9, "the topic of a generated sentence is in its words"
+    assert record["student"]["parameters"]["encoder"] == 0 < record["student"]["parameters"]["embeddings"]
+
+
+FORMS = {
+    "pairs": ["data.text=[text,second]"],
+    "joint pairs": ["data.text=[text,second]", "student.pair=joint"],
+    "single texts": [],
+    "lstm": ["data.text=[text,second]", "student/classifier=bilstm", "student.classifier.hidden=5"],
+    "fewer words": [
+        "vocabulary=frequent",
+        "vocabulary.multiple=8",
+        "corpus=generated",
+        "vocabulary.reserved=[]",
+        "vocabulary.substitute=unknown",
+    ],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_folder_and_the_onnx_file_say_what_the_record_has(cmow: Overrides, tmp_path: Path, form: str) -> None:
+    """For any batch and length; kdbench loads the folder without a store, and begins another student with it."""
+    import onnxruntime
+    from transformers import AutoTokenizer
+
+    overrides = [each for each in cmow("method=label") if form != "lstm" or "classifier.hidden=8" not in each]
+    record = kdbench.run(kdbench.compose([*overrides, *FORMS[form]]))
+    store = Store(tmp_path / "store")
+    folder = export(store, record["signature"], tmp_path / "out", onnx=True)
+    student, tokenizer = kdbench.load_student(folder), AutoTokenizer.from_pretrained(folder)
+    data = record["config"]["data"]
+    frame = choose(data).read("validation", Path()).frame
+    names = [data["text"]] if isinstance(data["text"], str) else data["text"]
+    kept = np.load(store.path("run", record["signature"]) / "predictions.validation.npy")
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    wanted = {each.name for each in session.get_inputs()}
+    for rows in (range(len(frame)), range(3), range(5, 6)):
+        columns = [[frame[name][row] for row in rows] for name in names]
+        inputs = tokenizer(*columns, padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            logits = student(**inputs).logits.numpy()
+        np.testing.assert_allclose(logits, kept[list(rows)], atol=1e-5)
+        (found,) = session.run(None, {name: values.numpy() for name, values in inputs.items() if name in wanted})
+        np.testing.assert_allclose(found, logits, atol=1e-5)
+    card = (folder / "README.md").read_text()
+    assert "kdbench.load_student(folder)" in card and "without layers" in card
+    compile(card.split("```python\n")[1].split("```")[0], "README.md", "exec")
+
+
+def test_a_student_begins_as_an_exported_one(cmow: Overrides, tmp_path: Path) -> None:
+    first = kdbench.run(kdbench.compose(cmow("method=label")))
+    folder = export(Store(tmp_path / "store"), first["signature"], tmp_path / "out")
+    begin = ["initialization=pretrained", f"initialization.model={folder}"]
+    other = kdbench.run(kdbench.compose(cmow("method=label", *begin, "optimizer.lr=1e-12", "student.pair=joint")))
+    weights = [
+        load_file(tmp_path / "store" / "stage" / record["stages"][-1] / "student.safetensors")
+        for record in (first, other)
+    ]
+    for name, value in weights[0].items():
+        assert torch.allclose(value, weights[1][name], atol=1e-6) or not name.startswith("body.")
+    with pytest.raises(ImpossibleError, match="choose the student"):
+        kdbench.run(kdbench.compose(cmow("method=label", *begin, "student.encoder=cmow")))
+
+
+def test_a_folder_that_names_other_code_is_not_built(cmow: Overrides, tmp_path: Path) -> None:
+    record = kdbench.run(kdbench.compose(cmow("method=label")))
+    folder = export(Store(tmp_path / "store"), record["signature"], tmp_path / "out")
+    content = json.loads((folder / "config.json").read_text())
+    content["student"]["classifier"]["_target_"] = "os.system"
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(KdbenchError, match=r"os\.system, which is no part of a student"):
+        kdbench.load_student(folder)
+    (folder / "model.safetensors").write_bytes(b"")
+    content["student"]["classifier"]["_target_"] = "kdbench.cmow.classifier.mlp.Mlp"
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(KdbenchError, match="is damaged"):
+        kdbench.load_student(folder)
+    with pytest.raises(KdbenchError, match="no folder of a kdbench student"):
+        kdbench.load_student(tmp_path)

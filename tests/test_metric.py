@@ -104,6 +104,14 @@ def test_what_cannot_be_scored_is_refused(name, predictions, labels, sentence) -
     assert "\n" not in str(caught.value)
 
 
+def test_classes_that_are_numbers_correlate_as_the_numbers() -> None:
+    labels, told = np.array([0, 3, 5, 20]), np.array([1, 3, 4, 18])
+    values = {name: 1 + 0.2 * places for name, places in (("gold", labels), ("told", told))}
+    found = score(["pearson", "spearman"], np.eye(21)[told], labels)
+    assert found["pearson"] == pytest.approx(np.corrcoef(values["gold"], values["told"])[0, 1])
+    assert found["spearman"] == pytest.approx(1.0)
+
+
 def test_told_words_by_their_definitions() -> None:
     words = np.array([4, 7, 7, 9])
     told = np.array([[4, 0.5], [7, 0.1], [3, 2.0], [9, 0.2]])

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from kdbench.cmow.classifier.base import FeatureClassifier
 from kdbench.cmow.encoder import MatrixEncoder, Tables
 from kdbench.cmow.layout import Layout
 from kdbench.cmow.model import MatrixClassifier, MatrixModel, MatrixSpanReader, MatrixWordPredictor
@@ -35,7 +36,7 @@ def build(
         model = MatrixSpanReader(encoder, shape(2, spans=True), dropout)
     else:
         outputs, choices = (max(1, len(head.labels)), 1) if isinstance(head, ClassHead) else (1, head.choices)
-        width = layout.state if getattr(classifier, "func", classifier).of_tokens else layout.pooled
+        width = layout.state if _class(classifier).of_tokens else layout.pooled
         made = classifier(width=width, paired=partial(paired_width, pair), block=layout.block, outputs=outputs)
         model = MatrixClassifier(encoder, shape(max(outputs, choices)), dropout, made, pair, choices)
     for name, part in model.named_modules():
@@ -43,3 +44,9 @@ def build(
             nn.init.normal_(part.weight, std=tables.std)
             nn.init.zeros_(part.bias)
     return model
+
+
+def _class(classifier: Any) -> type[FeatureClassifier]:
+    """What a partial of Hydra's will build."""
+    found: type[FeatureClassifier] = getattr(classifier, "func", classifier)
+    return found

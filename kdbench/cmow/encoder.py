@@ -70,10 +70,8 @@ class MatrixEncoder(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[u ; vec(M) ; vec(M')] of each row: (B, S) and (B, S) -> (B, `layout.pooled`)."""
         found = [self._vectors(ids, mask).sum(dim=1)] if self.layout.vector else []
-        if self.layout.side:
-            for direction in self.layout.directions:
-                matrices = self._matrices(direction, ids, mask)
-                found.append(product(matrices if direction == "ahead" else matrices.flip(1)).flatten(1))
+        for direction in self.layout.directions if self.layout.side else ():
+            found.append(product(self._matrices(direction, ids, mask), back=direction == "back").flatten(1))
         return torch.cat(found, dim=1)
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -83,17 +81,17 @@ class MatrixEncoder(nn.Module):
         G_i = G_{i+1} E'[t_i]; a single direction has the first half alone. The release hands out the second half from
         the last token on, so that place i has what belongs to S + 1 - i: `layout.turned`.
         """
-        found = []
+        vectors = self._vectors(ids, mask) if self.layout.vector else None
+        sums = None if vectors is None else vectors.cumsum(dim=1)
+        found: list[Tensor] = []
         for direction in self.layout.directions:
-            ahead = direction == "ahead"
-            if self.layout.vector:
-                vectors = self._vectors(ids, mask)
-                sums = vectors.cumsum(dim=1) if ahead else vectors.flip(1).cumsum(dim=1).flip(1)
-                found.append(sums if ahead or not self.layout.turned else sums.flip(1))
+            ahead, half = direction == "ahead", []
+            if vectors is not None and sums is not None:
+                half.append(sums if ahead else sums[:, -1:] - sums + vectors)
             if self.layout.side:
                 matrices = self._matrices(direction, ids, mask)
-                products = prefixes(matrices) if ahead else suffixes(matrices)
-                found.append((products if ahead or not self.layout.turned else products.flip(1)).flatten(2))
+                half.append((prefixes if ahead else suffixes)(matrices).flatten(2))
+            found += half if ahead or not self.layout.turned else [part.flip(1) for part in half]
         return torch.cat(found, dim=2)
 
     def alone(self, ids: Tensor) -> Tensor:
@@ -108,11 +106,16 @@ class MatrixEncoder(nn.Module):
 
     def _vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
         vectors = full_precision(self.dropout(self.embeddings["vectors"](ids)))
-        return vectors if self.released else vectors * mask[:, :, None]
+        return vectors if self.released or _whole(mask) else vectors * mask[:, :, None]
 
     def _matrices(self, direction: str, ids: Tensor, mask: Tensor) -> Tensor:
         matrices = full_precision(self.dropout(self.embeddings[direction](ids)))
-        if self.released:
+        if self.released or _whole(mask):
             return matrices
         identity = torch.eye(self.layout.side, dtype=matrices.dtype, device=matrices.device)
         return torch.where(mask[:, :, None, None], matrices, identity)
+
+
+def _whole(mask: Tensor) -> bool:
+    """Whether nothing is padding, which saves a copy; asked where the answer is at hand, and not of a GPU."""
+    return mask.device.type == "cpu" and not torch.compiler.is_exporting() and bool(mask.all())

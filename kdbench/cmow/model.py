@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kdbench import pooling
-from kdbench.cmow.encoder import MatrixEncoder
 from kdbench.cmow.classifier.base import FeatureClassifier
+from kdbench.cmow.encoder import MatrixEncoder
 from kdbench.cmow.pair import JOINT, PAIRS, texts_of
 from kdbench.data.batch import Batch
 from kdbench.decoder import Decoder
@@ -103,6 +103,10 @@ class MatrixClassifier(MatrixModel):
 
     @property
     def reads_types(self) -> bool:
+        return self.reads_texts_apart
+
+    @property
+    def reads_texts_apart(self) -> bool:
         return self.pair != JOINT
 
     def reads_states(self, taps: Taps) -> bool:

@@ -3,8 +3,8 @@
 A matrix product is associative, so that it may be taken in any order. On a CPU one step after the other is fastest,
 forward and backward, as long as the sequence is cut into its matrices once: taking `matrices[:, i]` in a loop, as the
 releases of Mai et al. 2019 and Galke et al. 2022 do, lets the backward pass write a tensor as large as the whole
-sequence at every step, which is quadratic in the length. Elsewhere each step is a launch, and there are fewer of them in
-a tree, ceil(log2 S), or in a scan over pieces, about 2 sqrt(S). `docs/benchmarks.md` has what was measured.
+sequence at every step, which is quadratic in the length. Elsewhere each step is a launch, and there are fewer of them
+in a tree, ceil(log2 S), or in a scan over pieces, about 2 sqrt(S). `docs/benchmarks.md` has what was measured.
 
 Products are made in float32 at least, under autocast too: half precision would lose its digits with every factor. So
 a product of 512 differs from the same in float64 by less than 1e-5 of its norm, forward and backward, for matrices
@@ -23,22 +23,35 @@ from torch import Tensor
 
 from kdbench.masking import full_precision
 
+LONGEST = 512
+"""Factors that an exported graph can multiply: its length is not known when it is drawn, its depth is."""
 
-def product(matrices: Tensor) -> Tensor:
-    """M_1 M_2 ... M_S of each row: (B, S, d, d) -> (B, d, d); S is at least 1."""
+
+def product(matrices: Tensor, back: bool = False) -> Tensor:
+    """M_1 M_2 ... M_S of each row, or `back` from the last one, M_S ... M_1: (B, S, d, d) -> (B, d, d); S is at least
+    1."""
     with full(matrices) as matrices:
-        return last_of_loop(matrices) if in_steps(matrices) else tree(matrices)
+        if in_steps(matrices):
+            return last_of_loop(matrices, back)
+        longest = LONGEST if torch.compiler.is_exporting() else matrices.shape[1]
+        return tree(matrices.flip(1) if back else matrices, longest)
 
 
 def prefixes(matrices: Tensor) -> Tensor:
     """The product of every beginning, M_1 ... M_i at place i: (B, S, d, d) -> (B, S, d, d)."""
     with full(matrices) as matrices:
-        return loop(matrices) if in_steps(matrices) else scan(matrices)
+        if in_steps(matrices):
+            return loop(matrices)
+        return doubling(matrices, LONGEST) if torch.compiler.is_exporting() else scan(matrices)
 
 
 def suffixes(matrices: Tensor) -> Tensor:
     """M_S M_{S-1} ... M_i at place i, the factors from the last one back: (B, S, d, d) -> (B, S, d, d)."""
-    return prefixes(matrices.flip(1)).flip(1)
+    with full(matrices) as matrices:
+        if in_steps(matrices):
+            return loop(matrices, back=True)
+        turned = matrices.flip(1)
+        return (doubling(turned, LONGEST) if torch.compiler.is_exporting() else scan(turned)).flip(1)
 
 
 @contextmanager
@@ -49,37 +62,36 @@ def full(matrices: Tensor) -> Iterator[Tensor]:
 
 
 def in_steps(matrices: Tensor) -> bool:
-    """Whether the sequence is multiplied one after the other: on a CPU."""
-    return matrices.device.type == "cpu"
+    """Whether the sequence is multiplied one after the other: on a CPU, where its length is known."""
+    return matrices.device.type == "cpu" and not torch.compiler.is_exporting()
 
 
-def last_of_loop(matrices: Tensor) -> Tensor:
+def last_of_loop(matrices: Tensor, back: bool = False) -> Tensor:
     """`product`, one step after the other."""
-    first, *others = matrices.unbind(1)
+    first, *others = _in_order(matrices, back)
     for other in others:
         first = torch.bmm(first, other)
     return first
 
 
-def loop(matrices: Tensor) -> Tensor:
-    """`prefixes`, one step after the other."""
-    first, *others = matrices.unbind(1)
+def loop(matrices: Tensor, back: bool = False) -> Tensor:
+    """`prefixes`, one step after the other; with `back`, `suffixes`."""
+    first, *others = _in_order(matrices, back)
     found = [first]
     for other in others:
         found.append(torch.bmm(found[-1], other))
-    return torch.stack(found, dim=1)
+    return torch.stack(found[::-1] if back else found, dim=1)
 
 
-def tree(matrices: Tensor, longest: int | None = None) -> Tensor:
-    """`product`, neighbours first.
+def _in_order(matrices: Tensor, back: bool) -> tuple[Tensor, ...]:
+    ahead: tuple[Tensor, ...] = matrices.unbind(1)
+    return ahead[::-1] if back else ahead
 
-    Args:
-        matrices: (B, S, d, d).
-        longest: where S is not known, as in an exported graph, what it is at most: the levels are those of that length.
-    """
-    levels = math.ceil(math.log2(longest or matrices.shape[1]))
+
+def tree(matrices: Tensor, longest: int) -> Tensor:
+    """`product`, neighbours first, in as many levels as a sequence of `longest` needs, which S may not exceed."""
     one = neutral(matrices)
-    for _ in range(levels):
+    for _ in range(math.ceil(math.log2(longest))):
         # One more factor gives an odd sequence its last partner, and of an even one it is left over.
         matrices = torch.matmul(matrices[:, 0::2], torch.cat([matrices, one], dim=1)[:, 1::2])
     return matrices[:, 0]
@@ -95,6 +107,15 @@ def scan(matrices: Tensor) -> Tensor:
     before = torch.cat([neutral(matrices), loop(inside[:, :, -1])[:, :-1]], dim=1)
     found = torch.matmul(before[:, :, None], inside).flatten(1, 2)
     return found[:, :length]
+
+
+def doubling(matrices: Tensor, longest: int) -> Tensor:
+    """`prefixes` of 1, 2, 4, ... factors before and at every place, up to `longest`, which S may not exceed."""
+    rows, length, side, _ = matrices.shape
+    for level in range(math.ceil(math.log2(longest))):
+        before = torch.cat([neutral(matrices).expand(rows, 2**level, side, side), matrices], dim=1)[:, :length]
+        matrices = torch.matmul(before, matrices)
+    return matrices
 
 
 def neutral(matrices: Tensor) -> Tensor:

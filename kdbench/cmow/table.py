@@ -12,8 +12,8 @@ class MatrixTable(nn.Module):
     Args:
         words: V.
         side: d.
-        rank: r of `left @ right + diag(diagonal)`, with left (d, r) and right (r, d) of each word, which has d (2 r + 1)
-            parameters then in the place of d^2; None: the matrices are whole.
+        rank: r of `left @ right + diag(diagonal)`, with left (d, r) and right (r, d) of each word, which then has
+            d (2 r + 1) parameters in the place of d^2; None: the matrices are whole.
         init: `noisy_identity`, I + N(0, std^2), so that a product of many is neither nothing nor immense; `identity`;
             `normal`, N(0, std^2), whose products vanish within a few words.
         std: of the noise: 0.01 in Galke et al. 2022, 0.1 in Mai et al. 2019.

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 from kdbench.data.prompt import CHOICE, FIELD
 from kdbench.error import KdbenchError
-from kdbench.metric import CLASSIFICATION, LOWER_IS_BETTER, MEAN, OF_ANSWERS, OF_QUESTIONS, REGRESSION, SPAN, WORDS
+from kdbench.metric import (
+    CLASSIFICATION,
+    CORRELATIONS,
+    LOWER_IS_BETTER,
+    MEAN,
+    OF_ANSWERS,
+    OF_QUESTIONS,
+    REGRESSION,
+    SPAN,
+    WORDS,
+)
 from kdbench.value import switch, whole
 
 if TYPE_CHECKING:
@@ -90,7 +100,7 @@ def _check_labels(task: Task) -> None:
 
 def _check_metrics(task: Task) -> None:
     key = f"{task.key}.metrics={list(task.metrics)}"
-    known = METRICS[task.kind]
+    known = METRICS[task.kind] if task.bins is None else (*METRICS[task.kind], *CORRELATIONS)
     unknown = [name for name in task.metrics if name not in known]
     if unknown or not task.metrics:
         named = f"{unknown[0]} is no metric of a {'corpus' if task.is_corpus else task.kind}" if unknown else "is empty"

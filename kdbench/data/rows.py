@@ -208,7 +208,7 @@ def _number(task: Task, value: Any) -> float | None:
     if isinstance(value, str) and not value.strip():
         return math.nan
     name = str(value).strip()
-    if task.kind == "classification" and name in task.labels:
+    if task.kind == "classification" and name in task.labels and task.bins is None:
         return float(task.labels.index(name))
     try:
         number = float(value)
@@ -219,6 +219,8 @@ def _number(task: Task, value: Any) -> float | None:
     if task.kind == "regression":
         low, high = task.range or (-math.inf, math.inf)
         return number if low <= number <= high and math.isfinite(number) else None
+    if task.bins is not None:
+        return float(task.bins.of(number)) if math.isfinite(number) else None
     if number == -1:
         return -1.0
     return number if number in range(len(task.labels)) else None

@@ -50,6 +50,47 @@ class Cloze:
 
 
 @dataclass(frozen=True)
+class Bins:
+    """Numbers as classes, in order: equal steps from one to another."""
+
+    lowest: float
+    highest: float
+    count: int
+
+    @property
+    def step(self) -> float:
+        """From one to the next."""
+        return (self.highest - self.lowest) / (self.count - 1)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The number that each class stands for."""
+        return tuple(f"{self.lowest + place * self.step:g}" for place in range(self.count))
+
+    def of(self, value: float) -> int:
+        """The class that is nearest to a number: of STS-B's 21 from 1 to 5, round((clip(y, 1, 5) - 1) / 0.2)."""
+        return round((min(max(value, self.lowest), self.highest) - self.lowest) / self.step)
+
+    @classmethod
+    def from_config(cls, data: Mapping[str, Any]) -> Bins | None:
+        """Read `data.bins`; None where there are none."""
+        if (node := data.get("bins")) is None:
+            return None
+        if not isinstance(node, Mapping) or set(node) != {"lowest", "highest", "count"}:
+            raise KdbenchError(
+                f"data.bins={node} must have lowest, highest and count: {{lowest: 1, highest: 5, count: 21}}"
+            )
+        if data["kind"] != "classification" or data["labels"] or data.get("choices"):
+            raise KdbenchError("data.bins makes classes of numbers: set data.kind=classification and data.labels=[]")
+        for key in ("lowest", "highest"):
+            number(f"data.bins.{key}", node[key])
+        whole("data.bins.count", node["count"], least=2)
+        if node["lowest"] >= node["highest"]:
+            raise KdbenchError(f"data.bins.lowest={node['lowest']} must be below data.bins.highest={node['highest']}")
+        return cls(float(node["lowest"]), float(node["highest"]), node["count"])
+
+
+@dataclass(frozen=True)
 class Task:
     """A task of text classification, of regression or of answers that are a span of a text, or a corpus whose words are
     to be told, read from the config by `Task.from_config`."""
@@ -79,6 +120,7 @@ class Task:
     group: tuple[str, ...] = ()  # the columns that say which rows belong to one question
     stride: int = 0  # of spans: the tokens that a window of a long text shares with the one before
     unanswerable: bool = False  # of spans: whether a question may have no answer
+    bins: Bins | None = None  # the classes are numbers
 
     @classmethod
     def from_config(cls, data: Mapping[str, Any]) -> Task:
@@ -88,6 +130,8 @@ class Task:
         if isinstance(data.get("choices"), str):  # a column that lists them: the classes are their numbers
             whole("data.most_choices", data.get("most_choices"), least=2)
             labels = tuple(str(number) for number in range(1, data["most_choices"] + 1))
+        if (bins := Bins.from_config(data)) is not None:
+            labels = bins.labels
         task = cls(
             name=str(data["name"]),
             kind=data["kind"],
@@ -114,6 +158,7 @@ class Task:
             group=_strings(data.get("group")),
             stride=data.get("stride", 0),
             unanswerable=data.get("unanswerable", False),
+            bins=bins,
         )
         check_task(task)
         return task

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def _of_answers(task: Task) -> dict[str, Any]:
         "maps": {column: dict(words) for column, words in task.maps.items()},
         "gaps": dict(task.gaps),
         "group": list(task.group),
+        "bins": None if task.bins is None else asdict(task.bins),
         "span": {"stride": task.stride, "unanswerable": task.unanswerable} if task.kind == "span" else None,
     }
     return {key: value for key, value in found.items() if value}

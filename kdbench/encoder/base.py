@@ -54,6 +54,10 @@ class Encoder(Model):
         self._takes_types = getattr(model.config, "type_vocab_size", 0) > 1
         self._packs = model.config.model_type in MODEL_TYPES and not model.config.is_decoder
 
+    @property
+    def reads_types(self) -> bool:
+        return self._takes_types
+
     def stop_after(self, layers: int) -> None:
         base = self.model.base_model
         stack = _stack(base)

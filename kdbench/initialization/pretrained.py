@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from kdbench.error import ImpossibleError
 from kdbench.head import ClassHead, WordHead
 from kdbench.initialization.base import Initialization
@@ -9,13 +11,16 @@ from kdbench.model import Model, own_weights, take_over
 from kdbench.pretrained import Source, fingerprint, locate
 from kdbench.store import Store
 from kdbench.student.compressed import of_kept_words
+from kdbench.student_folder import is_student_folder, load_model
 
 VERSION = 1
 CLASSIFIER = "model.classifier."
+OF_TASK = ("classifier.", "spans.")
+"""How the heads of our own architectures are called."""
 
 
 class Pretrained(Initialization):
-    """Takes embeddings and layers from a Hugging Face folder or hub name.
+    """Takes embeddings and layers from a Hugging Face folder or hub name, or from what `kdbench-export` wrote.
 
     A vocabulary head comes too where both sides have one; a classifier keeps its fresh weights.
 
@@ -35,19 +40,27 @@ class Pretrained(Initialization):
         from kdbench.encoder.base import Encoder
         from kdbench.encoder.load import from_folder
 
-        folder = locate(self.source, self.model, self.revision, "initialization.model")
-        head = WordHead() if student.shape.decoder_width else ClassHead(("fresh", "head"))
-        donor, bare = from_folder(folder, head, fresh=True), student.bare
-        if not isinstance(bare, Encoder):
+        folder, bare = locate(self.source, self.model, self.revision, "initialization.model"), student.bare
+        ours = is_student_folder(folder)
+        if not ours and not isinstance(bare, Encoder):
             raise ImpossibleError(
-                "initialization=pretrained loads a Hugging Face encoder, which this student is not: choose "
-                "initialization=random"
+                f"initialization.model={self.model} is a Hugging Face encoder, which this student is not: give a "
+                "folder that kdbench-export wrote of such a student, or choose initialization=random"
             )
+        head = WordHead() if student.shape.decoder_width else ClassHead(("fresh", "head"))
+        donor = load_model(folder) if ours else from_folder(folder, head, fresh=True)
         try:
-            theirs = {name: value for name, value in own_weights(donor).items() if not name.startswith(CLASSIFIER)}
-            take_over(bare, of_kept_words(student, theirs))
+            take_over(bare, of_kept_words(student, _body(donor)))
         except RuntimeError as error:
             raise ImpossibleError(
                 f"initialization.model={self.model} has the shape {donor.shape}, the student {student.shape}: choose "
-                "the student/size of that model, and its tokenizer as the teacher's"
+                "the student and student/size of that model, and its tokenizer as the teacher's"
             ) from error
+
+
+def _body(donor: Model) -> dict[str, Tensor]:
+    """Its weights without those that are of its task alone; a pooler is not, and a vocabulary head serves any."""
+    own = own_weights(donor)
+    if donor.decoder is not None:
+        return own
+    return {name: value for name, value in own.items() if not name.startswith((CLASSIFIER, *OF_TASK))}

@@ -32,7 +32,7 @@ def tokenizer_fits(tokenizer_size: int, vocabulary: int, whose: str) -> None:
 
 def texts_told_apart(student: Model, rows: Split) -> None:
     """A student that reads two texts each by itself needs tokens that say whose they are: RoBERTa's do not."""
-    if student.bare.reads_types and not rows.types.any():
+    if student.bare.reads_texts_apart and not rows.types.any():
         raise KdbenchError(
             "student.pair needs tokens that say which of two texts they belong to, and this tokenizer's do not: set "
             "student.pair=joint, or choose a teacher with token types, such as BERT"

@@ -13,7 +13,7 @@ from kdbench.error import ImpossibleError
 from kdbench.head import Head
 from kdbench.model import Model
 from kdbench.shape import Shape
-from kdbench.value import choice, share, switch
+from kdbench.value import choice, share, switch, whole
 
 VERSION = 1
 
@@ -47,11 +47,18 @@ def shape(options: Mapping[str, Any], classes: int, word_head: bool = False) -> 
     choice("student.pair", options["pair"], (JOINT, *PAIRS))
     switch("student.always_pair", options["always_pair"])
     share("student.dropout", options["dropout"], below=True)
+    _check_classifier(options["classifier"])
     classifier = instantiate(options["classifier"]).func
     width = layout.state if classifier.of_tokens else layout.pooled
     for pair in (JOINT, options["pair"]):
         classifier.check(partial(paired_width, pair), width, layout.block)
     return layout.shape(classes, word_head)
+
+
+def _check_classifier(options: Mapping[str, Any]) -> None:
+    whole("student.classifier.hidden", options.get("hidden"), null="as many as it reads")
+    share("student.classifier.dropout", options.get("dropout", 0.0), below=True)
+    switch("student.classifier.positive_scores", options.get("positive_scores", False))
 
 
 def cmow(
@@ -94,7 +101,8 @@ def cmow(
         dropout: of what a head is given.
         padding_id: the tokenizer's padding token.
     """
-    from kdbench.cmow.build import Tables, build
+    from kdbench.cmow.build import build
+    from kdbench.cmow.encoder import Tables
 
     layout = Layout.of(encoder, bidirectional, matrix_width, vector_width, alignment)
     tables = Tables(vocabulary, padding_id, rank, init, std, embedding_dropout, padding == "released")

@@ -116,10 +116,14 @@ def test_scores_below_zero_are_only_cut_as_released() -> None:
     torch.testing.assert_close(theirs(features), ours(features).relu())
 
 
-@pytest.mark.parametrize(("layout", "pair", "way"), [
-    (Layout(30, 5, True), "joint", "student.vector_width"), (Layout(25, 5, True), "cosine", "student/classifier=linear"),
-    (Layout(30, 0, True), "joint", "student.vector_width"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("layout", "pair", "way"),
+    [
+        (Layout(30, 5, True), "joint", "student.vector_width"),
+        (Layout(25, 5, True), "cosine", "student/classifier=linear"),
+        (Layout(30, 0, True), "joint", "student.vector_width"),
+    ],
+)
 def test_what_is_no_image_is_refused(layout: Layout, pair: str, way: str) -> None:
     with pytest.raises(ImpossibleError, match=way):
         Cnn.check(partial(paired_width, pair), layout.pooled, layout.block)

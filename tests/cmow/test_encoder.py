@@ -152,7 +152,9 @@ def test_identities_stay_identities() -> None:
     torch.testing.assert_close(encoder.states(ids, mask), expected)
 
 
-@pytest.mark.parametrize("layout", [LAYOUTS["cbow, both ways"], LAYOUTS["cmow, both ways"], LAYOUTS["hybrid, both ways"]])
+@pytest.mark.parametrize(
+    "layout", [LAYOUTS["cbow, both ways"], LAYOUTS["cmow, both ways"], LAYOUTS["hybrid, both ways"]]
+)
 def test_the_release_turns_the_way_back_around(layout: Layout) -> None:
     """Its place i has what belongs to L - 1 - i, counted from 0; the pooled vector is the same."""
     encoder, (ids, mask) = built(layout), rows()

@@ -48,6 +48,17 @@ def test_a_name_that_is_a_number_comes_before_the_number(make_task) -> None:
     assert rows.labels.tolist() == [0, 2, 1]
 
 
+def test_numbers_as_classes_in_equal_steps(make_task) -> None:
+    """STS-B's 21 classes (Galke et al. 2022): the nearest step from 1 to 5, and what lies outside at its end."""
+    task = make_task("data.labels=[]", "data.bins={lowest: 1, highest: 5, count: 21}", "data.metrics=[pearson]")
+    rows = rows_of(task, "validation", table([0.0, 1.0, 1.2, 1.29, 1.31, 4.8, 5.0, math.nan, "3"]))
+    assert rows.labels.tolist() == [0, 0, 1, 1, 2, 19, 20, -1, 10]
+    assert task.labels[0] == "1" and task.labels[1] == "1.2" and task.labels[20] == "5" and task.outputs == 21
+    for value in (0.0, 0.37, 1.0, 2.5, 3.25, 4.749, 5.0):
+        rounded = min(max(round(5 * value) / 5, 1), 5)
+        assert rows_of(task, "validation", table([value, 1.0])).labels[0] == round((rounded - 1) / 0.2)
+
+
 REGRESSION = ("data.kind=regression", "data.metrics=[pearson]")
 
 

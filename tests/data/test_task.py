@@ -45,6 +45,10 @@ def test_mnli_is_scored_on_the_matched_rows(make_data) -> None:
         (["data.train_rows=0"], "data.train_rows=0 must be a whole number of at least 1, or null for every row"),
         (["data.evaluation_rows=-5"], "data.evaluation_rows=-5 must be a whole number of at least 1"),
         (["data.max_length=2"], "data.max_length=2 leaves no room for text"),
+        (["data.bins=21"], "data.bins=21 must have lowest, highest and count"),
+        (["data.bins={lowest: 1, highest: 5, count: 21}"], "set data.kind=classification and data.labels=[]"),
+        (["data.labels=[]", "data.bins={lowest: 5, highest: 1, count: 3}"], "data.bins.lowest=5 must be below"),
+        (["data.labels=[]", "data.bins={lowest: 1, highest: 5, count: 1}"], "data.bins.count=1 must be a whole number"),
     ],
 )
 def test_a_task_that_cannot_work_is_refused(make_data, overrides, sentence) -> None:

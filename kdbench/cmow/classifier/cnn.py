@@ -49,13 +49,13 @@ class Cnn(FeatureClassifier):
     def check(cls, paired: Callable[[int], int], width: int, block: int | None) -> None:
         if block is None or math.isqrt(block) ** 2 != block:
             raise ImpossibleError(
-                "student/classifier=cnn reads every part of an encoding as a square, which needs vectors of d x d numbers: "
-                "set student.vector_width to student.matrix_width squared"
+                "student/classifier=cnn reads every part of an encoding as a square, which needs vectors of d x d "
+                "numbers: set student.vector_width to student.matrix_width squared"
             )
         if paired(width) % block:
             raise ImpossibleError(
-                "student/classifier=cnn reads encodings as squares, of which student.pair=cosine leaves a number: choose "
-                "student/classifier=linear"
+                "student/classifier=cnn reads encodings as squares, of which student.pair=cosine leaves a number: "
+                "choose student/classifier=linear"
             )
 
     def forward(self, features: Tensor) -> Tensor:
