@@ -25,10 +25,12 @@ Compose = Callable[[Cell], "DictConfig"]
 class SweepPlan:
     """The jobs of a sweep, the steps of the runs to be computed (repeated where runs share one), and their store.
 
-    `readings` holds by signature what each run to be computed reads of its teacher.
+    `readings` holds by signature what each run to be computed reads of its teacher. `own` are the axes of the sweep's
+    file that the command line left as they are while it changed others: nobody set those for the cells that are left.
     """
 
     compose: Compose
+    own: frozenset[str] = frozenset()
     jobs: list[Job] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     unread: list[str | None] = field(default_factory=list)
@@ -50,7 +52,8 @@ class SweepPlan:
         from kdbench.config import unused_axes
 
         cfg = self.compose(cell)
-        self.unread.append(unused_axes(cfg, cell.overrides))
+        asked = [override for override in cell.overrides if override.lstrip("+").partition("=")[0] not in self.own]
+        self.unread.append(unused_axes(cfg, asked))
         job = Job(cell.overrides, cell.label)
         steps = self._check(job, cfg)
         if twins := self._twins(job):
@@ -116,8 +119,11 @@ class SweepPlan:
         return [each for each in self.jobs if job.signature is not None and each.signature == job.signature]
 
 
-def plan_sweep(grid: Grid, put: Mapping[str, str], compose: Compose) -> SweepPlan:
-    """Plan the cells of a grid and, where `put` says what a control is, the control of each cell that can run.
+def plan_sweep(
+    grid: Grid, put: Mapping[str, str], compose: Compose, own: frozenset[str] = frozenset()
+) -> SweepPlan:
+    """Plan the cells of a grid and, where `put` says what a control is, the control of each cell that can run; for `own`
+    see `SweepPlan`.
 
     The order: the cells, then the controls, each once, then the cells that were excluded.
 
@@ -126,7 +132,7 @@ def plan_sweep(grid: Grid, put: Mapping[str, str], compose: Compose) -> SweepPla
     """
     from kdbench.control import controls
 
-    plan = SweepPlan(compose)
+    plan = SweepPlan(compose, own)
     for cell in grid.cells:
         plan.add(cell)
     if None not in plan.unread:  # an axis that only some methods of a sweep read is none of the user's mistakes

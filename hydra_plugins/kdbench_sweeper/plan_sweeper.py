@@ -97,7 +97,9 @@ class PlanSweeper(Sweeper):
         grid = self._grid(arguments)
         put = replacements(self.control, self.hydra_context.config_loader)
         log.info("Composing and checking %d cells", len(grid.cells))
-        plan = plan_sweep(grid, put, self._compose)
+        given = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
+        narrowed = not given.isdisjoint(self.params)
+        plan = plan_sweep(grid, put, self._compose, frozenset(self.params) - given if narrowed else frozenset())
         jobs, only_plan = plan.jobs, bool(self.config.get("plan", False))
         typer.echo(describe(jobs, plan.steps, grid.idle, only_plan, plan.share()))
         if all(job.status in ("impossible", "excluded") for job in jobs):

@@ -121,6 +121,24 @@ def test_an_axis_that_some_cells_read_is_no_mistake(application: Application) ->
     assert application.computed() == ["hidden-1"]
 
 
+@pytest.mark.parametrize(
+    ("narrowed", "asked"), [([], {"knowledge", "seed"}), (["seed=1"], {"seed"}), (["knowledge=hidden"], {"knowledge"})]
+)
+def test_an_axis_of_a_file_counts_as_set_unless_others_of_it_are_changed(
+    application: Application, monkeypatch: pytest.MonkeyPatch, narrowed: list[str], asked: set[str]
+) -> None:
+    """A file with a corpus among its axes, narrowed to a method that reads none, is no mistake of the user's."""
+    seen: set[str] = set()
+    monkeypatch.setattr(
+        "kdbench.config.unused_axes", lambda cfg, overrides: seen.update(each.partition("=")[0] for each in overrides)
+    )
+    application.write(
+        "study", "defaults: [train, _self_]\nhydra: {sweeper: {params: {knowledge: 'hidden,logits', seed: '1,2'}}}\n"
+    )
+    application.sweep(*narrowed, config_name="study")
+    assert seen == asked
+
+
 def test_an_option_with_sweeper_settings_works_outside_the_sweep(application: Application) -> None:
     application.sweep("extra=sweeping")
     assert application.computed() == ["hidden-1", "hidden-2"]
