@@ -107,12 +107,8 @@ def _write(run: FinishedRun, folder: Path, onnx: bool) -> None:
     from kdbench.student_folder import save_student
     from kdbench.vocabulary.exported_tokenizer import save_with_rows
 
-    student, head, tokenizer, vocabulary = (
-        run.student().bare,
-        run.task.head(run.tokenizer),
-        run.tokenizer,
-        run.vocabulary,
-    )
+    student, tokenizer, vocabulary = run.student().bare, run.tokenizer, run.vocabulary
+    head = run.task.head(tokenizer)
     words, longest = len(tokenizer if vocabulary is None else vocabulary.words), LONGEST
     called: Any = AsTransformers(student)
     if isinstance(student, Encoder):
@@ -130,9 +126,8 @@ def _write(run: FinishedRun, folder: Path, onnx: bool) -> None:
         tokenizer.save_pretrained(folder)
     else:  # the scores of an expanded output are those of the rows too, each for all words that share it
         save_with_rows(tokenizer, vocabulary, folder)
-    (folder / "README.md").write_text(
-        model_card(run.record, run.task, auto_class(head), isinstance(called, AsTransformers)), encoding="utf-8"
-    )
+    card = model_card(run.record, run.task, auto_class(head), ours=isinstance(called, AsTransformers))
+    (folder / "README.md").write_text(card, encoding="utf-8")
     for file in folder.iterdir():  # the weights come with the permissions of a private file
         file.chmod(0o666 & ~_umask())
 

@@ -69,8 +69,6 @@ def load_model(folder: Path) -> Model:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from kdbench.model import take_over
-
     if not is_student_folder(folder):
         raise KdbenchError(
             f"{folder} is no folder of a kdbench student: give one that kdbench-export wrote, or load it with "
@@ -84,9 +82,10 @@ def load_model(folder: Path) -> Model:
         with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced at once
             sizes = {"vocabulary": content["vocab_size"], "padding_id": content["pad_token_id"]}
             model: Model = instantiate(content["student"], head=head, **sizes)
-        take_over(model, load_file(folder / WEIGHTS))
+        model.load_state_dict(load_file(folder / WEIGHTS))
     except (KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
-        raise KdbenchError(f"the folder {folder} of a student is damaged ({error}): export it again") from error
+        reason = " ".join(str(error).split())
+        raise KdbenchError(f"the folder {folder} of a student is damaged ({reason}): export it again") from error
     return model.eval()
 
 
