@@ -8,9 +8,9 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job hands back to whoever launched it; `reason` is one sentence where it failed."""
+    """What a job hands back to whoever launched it; `reason` is one sentence where it failed or was ended."""
 
-    status: Literal["finished", "reused", "failed"]
+    status: Literal["finished", "reused", "failed", "pruned"]
     signature: str | None
     score: float | None
     reason: str | None = None

@@ -17,6 +17,7 @@ from kdbench.config import plain
 from kdbench.error import KdbenchError
 from kdbench.plan import RunPlan
 from kdbench.planning import plan_run
+from kdbench.search.pruning import Pruned
 from kdbench.store import Store, read_json
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def answer(cfg: DictConfig, plan: RunPlan, folder: Path | None = None) -> tuple[
     if not plan.finished:
         try:
             computed = _compute(cfg, plan, store, folder)
+        except Pruned:
+            raise
         except Exception as error:
             _blame_damage(plan, store, error)
             raise

@@ -25,10 +25,12 @@ from kdbench.language import augmentation_node
 from kdbench.model import WEIGHTS, Model, load_weights, own_weights
 from kdbench.module import guards
 from kdbench.module.fit import Fit, fit
+from kdbench.module.pruning import Pruning
 from kdbench.module.student import StudentModule
 from kdbench.module.training import BatchStream, Training
 from kdbench.plan import RunPlan, Teacher
 from kdbench.sampling.base import Draws
+from kdbench.search.pruning import reporter
 from kdbench.seeds import derive
 from kdbench.shape import Shape
 from kdbench.store import write_json
@@ -154,7 +156,7 @@ def build_combiner(context: Context, stage: str, shapes: Sequence[Shape]) -> Com
 
 def build_stage(context: Context, name: str, previous: Path | None, folder: Path) -> None:
     """Train one stage into `folder`: the student's weights and stage.json; see `build_module`."""
-    cfg, side, first = context.cfg, context.side(name), previous is None
+    cfg, side, first, last = context.cfg, context.side(name), previous is None, name == [*context.cfg.stages][-1]
     module, stream = build_module(context, name, previous)
     _before(context, module, stream)
     seed_everything(cfg.stages[name].seed, f"dropout/{name}")
@@ -168,6 +170,7 @@ def build_stage(context: Context, name: str, previous: Path | None, folder: Path
         cfg.precision.name,
         context.loggers,
         at_start=partial(_warn_of_start, side) if first else None,
+        callbacks=[Pruning(to, stream, side.task.score)] if (to := reporter()) is not None and last else [],
     )
     _keep(context, name, module.model, done, _found_at_start(side, done.start_metrics) if first else [], folder)
 

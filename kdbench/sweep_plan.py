@@ -119,9 +119,7 @@ class SweepPlan:
         return [each for each in self.jobs if job.signature is not None and each.signature == job.signature]
 
 
-def plan_sweep(
-    grid: Grid, put: Mapping[str, str], compose: Compose, own: frozenset[str] = frozenset()
-) -> SweepPlan:
+def plan_sweep(grid: Grid, put: Mapping[str, str], compose: Compose, own: frozenset[str] = frozenset()) -> SweepPlan:
     """Plan the cells of a grid and, where `put` says what a control is, the control of each cell that can run; for `own`
     see `SweepPlan`.
 

@@ -18,6 +18,7 @@ from kdbench.config import CONF_DIR
 from kdbench.disk_fault import FULL, UNWRITABLE
 from kdbench.error import KdbenchError, shows_errors
 from kdbench.outcome import Outcome
+from kdbench.search.pruning import Pruned
 from kdbench.sweep import reason_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def job(cfg: DictConfig) -> Outcome:
             _show(completed, plan)
             return Outcome("reused" if plan.finished else "finished", signature, None)
         return _run(completed, plan)
+    except Pruned as error:
+        log.info("%s", error)
+        return Outcome("pruned", signature, None, str(error))
     except KdbenchError as error:
         return Outcome("failed", signature, None, reason_of(error))
     except Exception as error:

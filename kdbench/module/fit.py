@@ -146,6 +146,7 @@ def fit(
     precision: str = "f32",
     loggers: Sequence[Logger] = (),
     at_start: Callable[[dict[str, float]], None] | None = None,
+    callbacks: Sequence[pl.Callback] = (),
 ) -> Fit:
     """Train a module on a stream of batches and leave the kept weights in it.
 
@@ -158,6 +159,7 @@ def fit(
         accelerator, precision: the groups `device` and `precision`.
         loggers: are given losses and evaluations.
         at_start: is given an evaluation from before the first step, and may refuse to go on; None: there is none.
+        callbacks: Lightning's, called after an evaluation is in the module's history.
 
     Raises:
         KdbenchError: a loss that is not finite, or a damaged checkpoint.
@@ -172,7 +174,7 @@ def fit(
         max_epochs=1,
         max_steps=-1,
         logger=list(loggers) or False,
-        callbacks=[watch],
+        callbacks=[watch, *callbacks],
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),

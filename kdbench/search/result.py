@@ -1,0 +1,91 @@
+"""What a search found: its best trials, in words, as a file, and as the jobs of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdbench.search.objective import Objective
+from kdbench.search.pruning import saved
+from kdbench.search.sampler import violations
+from kdbench.search.told import LABEL, REASON, SIGNATURE
+from kdbench.sweep import Job
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+FILE = "optimization_results.yaml"
+
+
+def best(trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> list[FrozenTrial]:
+    """The finished trials within their constraints that no other one is better than in every objective: of one objective
+    the first of the best, of several their Pareto front, by the first objective."""
+    feasible = [trial for trial in trials if trial.values and all(each <= 0 for each in violations(trial))]
+    signs = [-1.0 if each.direction == "maximize" else 1.0 for each in objectives]
+    costs = [tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)) for trial in feasible]
+    front = [
+        trial for trial, own in zip(feasible, costs, strict=True) if not any(_dominates(other, own) for other in costs)
+    ]
+    front.sort(key=lambda trial: (signs[0] * trial.values[0], trial.number))
+    return front[:1] if len(objectives) == 1 else front
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
+
+
+def summary(
+    trials: Sequence[FrozenTrial], failed: Sequence[FrozenTrial], objectives: Sequence[Objective], total: int
+) -> str:
+    """The end of a search: how its trials ended, what pruning spared, and the best of them.
+
+    Args:
+        trials: finished or pruned ones.
+        failed: of slots that are still open.
+        objectives: of the search.
+        total: how many trials it was to have.
+    """
+    finished = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    impossible = [trial for trial in trials if trial.state.name == "PRUNED" and SIGNATURE not in trial.user_attrs]
+    parts = [f"{len(finished)} finished", f"{len(trials) - len(finished) - len(impossible)} pruned"]
+    parts += [f"{len(impossible)} impossible"] if impossible else []
+    parts += [f"{len(failed)} failed"] if failed else []
+    lines = [f"{len(trials)} of {total} trials: {', '.join(parts)}"]
+    spared, planned = saved([trial.user_attrs for trial in trials])
+    if spared:
+        lines.append(f"  pruning spared {spared} of {planned} evaluations ({spared / planned:.0%})")
+    lines += [f"  failed: {trial.user_attrs.get(LABEL, '')}: {trial.user_attrs.get(REASON, '')}" for trial in failed]
+    found = best(trials, objectives)
+    lines += [] if found else ["  no finished trial is within the constraints"]
+    lines += [f"  {'best' if len(objectives) == 1 else 'front'}: {_named(trial, objectives)}" for trial in found]
+    return "\n".join(lines)
+
+
+def _named(trial: FrozenTrial, objectives: Sequence[Objective]) -> str:
+    values = ", ".join(f"{each.name} {value:.4g}" for each, value in zip(objectives, trial.values, strict=True))
+    run = trial.user_attrs.get(SIGNATURE)
+    return f"{values}: {trial.user_attrs.get(LABEL, '')} (trial {trial.number}, run {run})"
+
+
+def write_results(folder: Path, trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> None:
+    """The file that Hydra's own plugin for Optuna writes: the best parameters and values, or those of the front."""
+    from omegaconf import OmegaConf
+
+    found = [{"params": dict(each.params), "values": list(each.values)} for each in best(trials, objectives)]
+    content: dict[str, Any] = {"name": "optuna"}
+    if len(objectives) == 1:
+        first = found[0] if found else {"params": {}, "values": [None]}
+        content |= {"best_evaluated_params": first["params"], "best_evaluated_result": first["values"][0]}
+    else:
+        content["solutions"] = found
+    OmegaConf.save(OmegaConf.create(content), folder / FILE)
+
+
+def jobs(trials: Sequence[FrozenTrial]) -> list[Job]:
+    """The finished trials as jobs of a sweep, which `kdbench-report` reads."""
+    return [
+        Job((), str(trial.user_attrs.get(LABEL, "")), "finished", trial.user_attrs[SIGNATURE], score=trial.values[0])
+        for trial in trials
+        if trial.values and SIGNATURE in trial.user_attrs
+    ]

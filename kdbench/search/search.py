@@ -1,0 +1,226 @@
+"""A search from its command line to its best trials: asks the study, lets Hydra's launcher run, until no slot is left."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.search.objective import Constraint, Objective, constraints, objectives, refuse_unknown
+from kdbench.search.result import jobs, summary, write_results
+from kdbench.search.sampler import make_pruner, make_sampler
+from kdbench.search.space import Space, refuse_unknown_keys, space_of
+from kdbench.search.study import Slots, lock_of, open_storage, open_study, unreachable
+from kdbench.search.told import LABEL, REASON, Told
+from kdbench.search.warm_start import warm_start
+from kdbench.value import share, switch, whole
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from optuna import Study
+
+log = logging.getLogger(__name__)
+
+Compose = Callable[[Sequence[str]], "DictConfig"]
+"""The configuration that overrides make, as a launcher will compose it once more; not completed."""
+Launch = Callable[[list[list[str]], int], None]
+"""Runs jobs with these overrides, the first of that number."""
+
+POLL_SECONDS = 2.0
+"""Between two looks at a study whose last trials other processes make."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What stands under `hydra.sweeper`; `hydra_plugins.kdbench_sweeper.optuna_sweeper` says what each means."""
+
+    n_trials: int
+    n_jobs: int
+    objectives: Sequence[str]
+    direction: Sequence[str] | str | None
+    constraints: Mapping[str, str] | None
+    sampler: Mapping[str, Any]
+    pruner: Mapping[str, Any]
+    storage: str | None
+    study_name: str | None
+    warm_start: bool
+    max_failure_rate: float
+
+    def check(self) -> None:
+        """Refuse values out of range."""
+        whole("hydra.sweeper.n_trials", self.n_trials)
+        whole("hydra.sweeper.n_jobs", self.n_jobs)
+        switch("hydra.sweeper.warm_start", self.warm_start)
+        share("hydra.sweeper.max_failure_rate", self.max_failure_rate)
+
+
+class Search:
+    """One process's part in a search.
+
+    Args:
+        settings: of the command line.
+        overrides: with the searched keys, later ones replacing earlier ones.
+        loader: Hydra's.
+        compose: see `Compose`.
+        task: Hydra's.
+    """
+
+    def __init__(
+        self, settings: Settings, overrides: Sequence[str], loader: Any, compose: Compose, task: Callable[..., Any]
+    ) -> None:
+        settings.check()
+        self.settings, self.compose = settings, compose
+        self.space: Space = space_of(overrides, loader)
+        self.exists = functools.lru_cache(maxsize=4096)(self._exists)
+        refuse_unknown_keys(self.space, loader, lambda chosen, key: self.exists(tuple(chosen), key))
+        self.objectives: list[Objective] = objectives(list(settings.objectives), settings.direction)
+        self.constraints: list[Constraint] = constraints(settings.constraints)
+        first = compose([*self.space.fixed, *(self.space.override(key, next(iter(self.space.texts[key])))
+                                               for key in self.space.searched if key in self.space.groups)])  # fmt: skip
+        metrics = [*(first.data or first.corpus or {}).get("metrics", ())]
+        refuse_unknown([each.name for each in self.objectives], metrics, "hydra.sweeper.objectives")
+        refuse_unknown([each.name for each in self.constraints], metrics, "hydra.sweeper.constraints")
+        self.root = Path(str(first.paths.store)).expanduser()
+        name = settings.study_name or f"search-{self.space.signature}"
+        storage = settings.storage or str(self.root / "studies.db")
+        self.told = Told(task, storage, name, self.objectives, self.constraints, dict(settings.pruner))
+
+    def open(self) -> Study:
+        """The study, new or as it stands, with a waiting trial in every open slot."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        about = {
+            "space": self.space.signature,
+            "objectives": [each.name for each in self.objectives],
+            "constraints": {each.name: [each.at_most, each.bound] for each in self.constraints},
+        }
+        sampler = make_sampler(self.settings.sampler, self.space, len(self.objectives), bool(self.constraints))
+        directions, pruner = [each.direction for each in self.objectives], make_pruner(self.settings.pruner)
+        if len(self.objectives) > 1 and self.settings.pruner["name"] != "none":
+            raise KdbenchError(
+                f"hydra/sweeper/pruner={self.settings.pruner['name']} looks at one objective and there are "
+                f"{len(self.objectives)}: choose hydra/sweeper/pruner=none"
+            )
+        try:
+            storage = open_storage(self.told.storage)
+            study = open_study(storage, self.told.study, directions, about, sampler, pruner)
+            if self.settings.warm_start:
+                from kdbench.store import Store
+
+                arguments = (self._signature, self.objectives, self.constraints)
+                added = warm_start(
+                    study, self.space, Store(self.root), lambda chosen, key: self.exists(tuple(chosen), key), *arguments
+                )
+                log.info("warm start: %d finished runs of the store", added)
+            self._slots(study).fill()
+        except SQLAlchemyError as error:
+            raise unreachable(self.told.storage, error) from error
+        return study
+
+    def run(self, study: Study, launch: Launch) -> None:
+        """Make trials until no slot waits or runs, whoever works for the same study.
+
+        Raises:
+            KdbenchError: too many failed ones.
+        """
+        slots = self._slots(study)
+        made = failed = 0
+        while True:
+            batch: list[tuple[int, list[str]]] = []
+            while len(batch) < self.settings.n_jobs and (trial := slots.take()) is not None:
+                if (overrides := self._planned(study, trial)) is not None:
+                    batch.append((trial.number, overrides))
+            if not batch:
+                if slots.left() == 0:
+                    return
+                if not slots.free_dead():
+                    time.sleep(POLL_SECONDS)
+                continue
+            first = batch[0][0]
+            self.told.trials = {first + place: number for place, (number, _) in enumerate(batch)}
+            launch([overrides for _, overrides in batch], first)
+            made += len(batch)
+            failed += _unsuccessful(study, [number for number, _ in batch])
+            if failed > self.settings.max_failure_rate * made:
+                raise KdbenchError(
+                    f"{failed} of {made} trials failed ({_reason(study)}): mend that and repeat the command, which "
+                    "goes on; or set hydra.sweeper.max_failure_rate higher"
+                )
+
+    def _slots(self, study: Study) -> Slots:
+        return Slots(study, self.settings.n_trials, lock_of(self.told.storage))
+
+    def _planned(self, study: Study, trial: Any) -> list[str] | None:
+        """The overrides of a trial; None of one that cannot work, which the study is told."""
+        import optuna
+
+        overrides = self.space.suggest(trial, lambda chosen, key: self.exists(tuple(chosen), key))
+        trial.set_user_attr(LABEL, " ".join(overrides[len(self.space.fixed) :]))
+        try:
+            self._signature(overrides)
+        except ImpossibleError as error:
+            trial.set_user_attr(REASON, str(error))
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            log.info("trial %d is impossible: %s", trial.number, error)
+            return None
+        except BaseException as error:
+            trial.set_user_attr(REASON, str(error))
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            raise
+        return overrides
+
+    def _signature(self, overrides: Sequence[str]) -> str:
+        from kdbench.config import complete
+        from kdbench.planning import plan_run
+        from kdbench.store import Store
+
+        completed = complete(self.compose(overrides))
+        return plan_run(completed, Store(completed.paths.store)).signature
+
+    def _exists(self, overrides: tuple[str, ...], key: str) -> bool:
+        from omegaconf import DictConfig, OmegaConf
+
+        if key.startswith("+"):
+            return True
+        above, _, leaf = key.rpartition(".")
+        cfg = self.compose(list(overrides))
+        parent = OmegaConf.select(cfg, above) if above else cfg
+        return isinstance(parent, DictConfig) and leaf in parent
+
+    def end(self, study: Study, folder: Path) -> str:
+        """Write what was found into the search's folder; the summary."""
+        from kdbench.store import Store
+        from kdbench.sweep_folder import write_sweep
+
+        slots = self._slots(study)
+        ended = slots.ended()
+        slots_ended = {trial.user_attrs["slot"] for trial in ended}
+        failed = {trial.user_attrs["slot"]: trial for trial in slots.trials() if trial.state.name == "FAIL"}
+        open_ones = [trial for slot, trial in failed.items() if slot not in slots_ended]
+        write_results(folder, ended, self.objectives)
+        write_sweep(folder, folder.name, Store(self.root).root, jobs(ended))
+        return summary(ended, open_ones, self.objectives, self.settings.n_trials)
+
+
+def _unsuccessful(study: Study, numbers: Sequence[int]) -> int:
+    """How many of these trials failed; those that a launcher left running are told to have."""
+    import optuna
+
+    found = 0
+    for trial in study.get_trials(deepcopy=False):
+        if trial.number in numbers and trial.state.name in ("RUNNING", "FAIL"):
+            found += 1
+            if trial.state.name == "RUNNING":
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    return found
+
+
+def _reason(study: Study) -> str:
+    failed = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "FAIL"]
+    return next((str(trial.user_attrs[REASON]) for trial in reversed(failed) if REASON in trial.user_attrs),
+                "the job ended without an outcome")  # fmt: skip

@@ -1,0 +1,261 @@
+"""The study of a search: where it is kept, what it is about, and which of its trials are still to be made.
+
+A study of n trials has n slots. Whoever opens it puts a waiting trial into every slot that has none, and whoever works
+for it takes a waiting one, which a storage gives to one process alone: so any number of processes make n trials
+together, none of them twice. A slot is free again when its trial failed, or when the process that made it is no longer
+there; the next one begins with the same values, and what its run has in the store goes on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from kdbench.error import KdbenchError
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+log = logging.getLogger(__name__)
+
+SLOT, OWNER, ALIVE, ABOUT = "slot", "owner", "alive", "about"
+"""Attributes: of a trial its slot, the process that makes it and when that was last heard of; of a study its subject."""
+
+ATTEMPTS = 5
+"""To open a storage whose tables several processes find missing."""
+
+SILENT_SECONDS = 60.0
+"""After so long without a sign a process on another machine is taken for dead; on this one its number is looked up."""
+
+
+def open_storage(url: str) -> BaseStorage:
+    """The storage of a study.
+
+    Args:
+        url: an SQLAlchemy URL (`sqlite:///studies.db`, `postgresql+psycopg://...`), a file that ends in `.log` (a
+            journal, for file systems that several machines share), or any other file, which is an SQLite one.
+
+    Raises:
+        KdbenchError: a storage that is gone, refuses, or is locked.
+    """
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        if "://" not in url:
+            Path(url).expanduser().parent.mkdir(parents=True, exist_ok=True)
+            if url.endswith(".log"):
+                return JournalStorage(JournalFileBackend(str(Path(url).expanduser())))
+            url = f"sqlite:///{Path(url).expanduser()}"
+        options = {"connect_args": {"timeout": SILENT_SECONDS}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+        for attempt in range(ATTEMPTS):
+            try:
+                return RDBStorage(url, engine_kwargs=options)
+            except SQLAlchemyError as error:  # another process makes the tables at this moment
+                if attempt + 1 == ATTEMPTS or not _made_by_another(error):
+                    raise
+                time.sleep(attempt + random.random())
+        raise AssertionError("unreachable")
+    except ImportError as error:
+        raise KdbenchError(
+            f"hydra.sweeper.storage={shown(url)} needs a driver that is not installed: install that of "
+            "postgresql+psycopg://... with pip install 'kdbench[search]'"
+        ) from error
+    except (SQLAlchemyError, OSError, ValueError) as error:
+        raise unreachable(url, error) from error
+
+
+def _made_by_another(error: Exception) -> bool:
+    text = str(getattr(error, "orig", error)).lower()
+    return "already exists" in text or "unique constraint" in text
+
+
+def lock_of(url: str) -> AbstractContextManager[Any]:
+    """What keeps processes apart while they look for a waiting trial and take it: of an SQLite file a lock beside it,
+    since Optuna reads and writes in two steps there; other storages do so in one."""
+    if url.endswith(".log") or ("://" in url and not url.startswith("sqlite")):
+        return nullcontext()
+    path = url.partition(":///")[2] or url
+    return FileLock(f"{Path(path).expanduser()}.lock")
+
+
+def unreachable(url: str, error: Exception) -> KdbenchError:
+    """The refusal of a storage that cannot be had, without its password."""
+    reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+    return KdbenchError(
+        f"hydra.sweeper.storage={shown(url)} cannot be used ({reason}): check that it is there and not locked by "
+        "another program; what the study has is kept, and the same command goes on"
+    )
+
+
+def shown(url: str) -> str:
+    """A URL as it may be printed."""
+    from sqlalchemy.engine import make_url
+
+    return make_url(url).render_as_string(hide_password=True) if "://" in url else url
+
+
+def open_study(
+    storage: BaseStorage, name: str, directions: Sequence[str], about: Mapping[str, Any], sampler: Any, pruner: Any
+) -> Study:
+    """The study of that name, new or as it stands.
+
+    Args:
+        storage: where it is kept.
+        name: of the study.
+        directions: of its objectives.
+        about: what a study of that name may not change: the space, the objectives.
+        sampler, pruner: of Optuna; neither is kept in a storage.
+
+    Raises:
+        KdbenchError: a study of that name that looks for something else.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=storage, study_name=name, directions=list(directions), sampler=sampler, pruner=pruner,
+        load_if_exists=True,
+    )  # fmt: skip
+    there = [each.name.lower() for each in study.directions]
+    if there != list(directions):
+        raise KdbenchError(
+            f"hydra.sweeper.study_name={name} is a study that looks for {', '.join(there)}, not for "
+            f"{', '.join(directions)}: choose another name, or its directions"
+        )
+    known = study.user_attrs.get(ABOUT)
+    if known is None:
+        study.set_user_attr(ABOUT, dict(about))
+    for key, value in about.items():
+        if known is not None and known.get(key) != value:
+            raise KdbenchError(
+                f"hydra.sweeper.study_name={name} is a study with {_another(key)}: choose another name, or the same "
+                "command as before"
+            )
+    return study
+
+
+def _another(key: str) -> str:
+    return {"space": "another search space, or other fixed overrides"}.get(key, f"other {key}")
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Who makes which trial of a study of `total` trials; see `lock_of`."""
+
+    study: Study
+    total: int
+    lock: AbstractContextManager[Any] = field(default_factory=nullcontext)
+
+    def fill(self) -> None:
+        """Put a waiting trial into every slot without one that waits, runs or has ended well."""
+        self.free_dead()
+        with self.lock:
+            taken = {trial.user_attrs[SLOT] for trial in self.trials() if not _failed(trial)}
+            for slot in range(self.total):
+                if slot not in taken:
+                    self.study.enqueue_trial(self._values(slot), user_attrs={SLOT: slot})
+
+    def take(self) -> Any | None:
+        """A waiting trial, now running and ours; None where nobody waits. Of two in one slot the later one fails."""
+        with self.lock:
+            return self._take()
+
+    def _take(self) -> Any | None:
+        import optuna
+
+        while self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
+            trial = self.study.ask()
+            slot = trial.user_attrs.get(SLOT)
+            twins = [each for each in self.trials() if each.user_attrs[SLOT] == slot and not _failed(each)]
+            if slot is None or slot >= self.total or min(each.number for each in twins) < trial.number:
+                self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                continue
+            trial.set_user_attr(OWNER, [socket.gethostname(), os.getpid(), began(os.getpid())])
+            trial.set_user_attr(ALIVE, time.time())
+            return trial
+        return None
+
+    def free_dead(self) -> int:
+        """Let trials fail whose process is gone, and put others with the same values into their slots; how many."""
+        with self.lock:
+            return self._free_dead()
+
+    def _free_dead(self) -> int:
+        import optuna
+
+        dead = [trial for trial in self.trials() if trial.state.name == "RUNNING" and not is_alive(trial)]
+        for trial in dead:
+            try:
+                self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            except (ValueError, RuntimeError):  # another process has seen it first
+                continue
+            log.warning("trial %d was left by a process that is gone: its values are tried again", trial.number)
+            self.study.enqueue_trial(trial.params, user_attrs={SLOT: trial.user_attrs[SLOT]})
+        return len(dead)
+
+    def left(self) -> int:
+        """Slots whose trial waits or runs."""
+        return sum(trial.state.name in ("WAITING", "RUNNING") for trial in self.trials())
+
+    def ended(self) -> list[FrozenTrial]:
+        """The trials that were finished or pruned, one a slot."""
+        found: dict[int, FrozenTrial] = {}
+        for trial in self.trials():
+            if trial.state.name in ("COMPLETE", "PRUNED"):
+                found.setdefault(trial.user_attrs[SLOT], trial)
+        return [found[slot] for slot in sorted(found)]
+
+    def trials(self) -> list[FrozenTrial]:
+        """Those of this study's slots, oldest first; not those of a warm start."""
+        return [trial for trial in self.study.get_trials(deepcopy=False)
+                if 0 <= trial.user_attrs.get(SLOT, -1) < self.total]  # fmt: skip
+
+    def _values(self, slot: int) -> dict[str, Any]:
+        """Those of the last failed trial of a slot, whose run may have begun; none of a slot that never had one."""
+        failed = [trial for trial in self.trials() if trial.user_attrs[SLOT] == slot and _failed(trial)]
+        return dict(failed[-1].params) if failed else {}
+
+
+def is_alive(trial: FrozenTrial) -> bool:
+    """Whether the process that makes a running trial is still there."""
+    host, process, since = trial.user_attrs.get(OWNER, (None, 0, None))
+    if host == socket.gethostname():
+        return began(process) is not None and began(process) == since
+    started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+    return bool(time.time() - trial.user_attrs.get(ALIVE, started) < SILENT_SECONDS)
+
+
+def began(process: int) -> str | None:
+    """When a process of this machine began, which tells it from a later one of the same number; None: it is not there.
+
+    Where the system does not say when, it is 0.
+    """
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        pass
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return "0"
+    return None if Path("/proc/self/stat").exists() else "0"
+
+
+def _failed(trial: FrozenTrial) -> bool:
+    return trial.state.name == "FAIL"

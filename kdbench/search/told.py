@@ -1,0 +1,161 @@
+"""The task of a search's jobs: runs one, and tells the study how it ended."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdbench.error import KdbenchError
+from kdbench.outcome import Outcome
+from kdbench.search.objective import Constraint, Objective
+from kdbench.search.pruning import REPORTED, Reporter, reporting
+from kdbench.search.sampler import VIOLATIONS, make_pruner
+from kdbench.search.study import ALIVE, open_storage
+from kdbench.store import Store, read_json
+from kdbench.sweep import reason_of
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from optuna import Study
+    from optuna.trial import Trial
+
+log = logging.getLogger(__name__)
+
+SIGNATURE, REASON, LABEL = "signature", "reason", "label"
+"""Attributes of a trial: the run that it is, why it failed or could not be, and its overrides for people."""
+
+SIGN_SECONDS = 15.0
+"""Between two signs of life of a running trial."""
+
+
+@dataclass
+class Told:
+    """Runs a job as a trial, and tells the study its values, that it was pruned, or that it failed.
+
+    It travels to a launcher's worker processes; each opens the storage for itself.
+
+    Attributes:
+        task: of Hydra.
+        storage, study: where the study is, and its name.
+        objectives, constraints: what is read of a finished run.
+        pruner: the node `hydra.sweeper.pruner`.
+        folder: of the search.
+        trials: the number of the trial of each of Hydra's jobs.
+    """
+
+    task: Callable[[DictConfig], Any]
+    storage: str
+    study: str
+    objectives: list[Objective]
+    constraints: list[Constraint]
+    pruner: Mapping[str, Any]
+    folder: Path | None = None
+    trials: dict[int, int] = field(default_factory=dict)
+
+    def __call__(self, cfg: DictConfig) -> Outcome:
+        import typer
+        from hydra.core.hydra_config import HydraConfig
+
+        number = self.trials[int(HydraConfig.get().job.num)]
+        study = self.open()
+        trial = running(study, number)
+        reporter = Reporter(trial, prunes=len(self.objectives) == 1)
+        with _signs_of_life(trial), reporting(reporter):
+            outcome = self._outcome(cfg)
+        outcome = self.tell(study, trial, outcome, Path(str(cfg.paths.store)), reporter)
+        typer.echo(line(study, trial.number, outcome))
+        return outcome
+
+    def open(self) -> Study:
+        """The study, from whatever process asks."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        return optuna.load_study(
+            study_name=self.study, storage=open_storage(self.storage), pruner=make_pruner(self.pruner)
+        )
+
+    def _outcome(self, cfg: DictConfig) -> Outcome:
+        try:
+            found: Outcome = self.task(cfg)
+        except (Exception, SystemExit) as error:
+            log.error("%s", traceback.format_exc())
+            return Outcome("failed", None, None, reason_of(error))
+        return found
+
+    def tell(self, study: Study, trial: Trial, outcome: Outcome, store: Path, reporter: Reporter) -> Outcome:
+        """Enter the end of a trial in its study; an outcome whose values cannot be read becomes a failed one."""
+        from optuna.trial import TrialState
+
+        if outcome.signature is not None:
+            trial.set_user_attr(SIGNATURE, outcome.signature)
+        if outcome.status in ("finished", "reused"):
+            record = read_json(Store(store).path("run", str(outcome.signature)) / "record.json")
+            try:
+                values = [objective.value(record) for objective in self.objectives]
+                trial.set_user_attr(VIOLATIONS, [each.violation(record) for each in self.constraints])
+            except KdbenchError as error:
+                outcome = Outcome("failed", outcome.signature, None, str(error))
+            else:
+                if reporter.prunes and reporter.seen == 0:
+                    _report(trial, record)
+                study.tell(trial, values)
+                return Outcome(outcome.status, outcome.signature, values[0])
+        if outcome.reason is not None:
+            trial.set_user_attr(REASON, outcome.reason)
+        study.tell(trial, state=TrialState.PRUNED if outcome.status == "pruned" else TrialState.FAIL)
+        return outcome
+
+
+def running(study: Study, number: int) -> Trial:
+    """The trial of that number, to be reported to."""
+    import optuna
+
+    (found,) = [trial for trial in study.get_trials(deepcopy=False) if trial.number == number]
+    return optuna.Trial(study, found._trial_id)
+
+
+def _report(trial: Trial, record: Mapping[str, Any]) -> None:
+    """The evaluations of a run that was in the store, as if they had just been made."""
+    last = [*record["config"]["stages"]][-1]
+    rows = [row for row in record["history"] if row["stage"] == last and record["score"] in row and row["step"] > 0]
+    for number, row in enumerate(rows, start=1):
+        trial.report(row[record["score"]], number)
+    trial.set_user_attr(REPORTED, [len(rows), len(rows)])
+
+
+def line(study: Study, number: int, outcome: Outcome) -> str:
+    """What is said after a trial."""
+    (trial,) = [each for each in study.get_trials(deepcopy=False) if each.number == number]
+    values = ", ".join(f"{value:.4g}" for value in trial.values or ())
+    return (
+        f"trial {number} {outcome.status}: {trial.user_attrs.get(LABEL, '')} {values or outcome.reason or ''}".rstrip()
+    )
+
+
+@contextmanager
+def _signs_of_life(trial: Trial) -> Iterator[None]:
+    """Let the study know that somebody works on a trial; a storage that cannot be reached for a while ends nothing."""
+    over = threading.Event()
+
+    def sign() -> None:
+        while not over.wait(SIGN_SECONDS):
+            try:
+                trial.set_user_attr(ALIVE, time.time())
+            except Exception as error:  # of any storage: the end is told later, or the next one finds the trial dead
+                log.warning("the study could not be told that trial %d goes on (%s)", trial.number, error)
+
+    thread = threading.Thread(target=sign, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,210 @@
+"""Whole searches: pruned, killed and continued, shared by processes, of several objectives, warm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+import kdbench
+from kdbench.report.collect import collect
+from kdbench.search.pruning import REPORTED
+from kdbench.search.study import SLOT
+from kdbench.search.told import REASON, SIGNATURE
+from kdbench.store import Store
+
+Overrides = Callable[..., list[str]]
+Command = Callable[..., list[str]]
+FRONT = "import sys; sys.argv[0] = 'kdbench'; from kdbench.train import main; main()"
+
+
+@pytest.fixture
+def command(tiny: Overrides, tmp_path: Path) -> Command:
+    """A search as a command of its own process: `kdbench -m hydra/sweeper=optuna ...`."""
+
+    def made(*more: str) -> list[str]:
+        given = {each.partition("=")[0] for each in more}
+        own = [each for each in tiny("method=label", "initialization=random") if each.partition("=")[0] not in given]
+        search = ["-m", "hydra/sweeper=optuna", f"hydra.sweep.dir={tmp_path / 'search'}"]
+        return [sys.executable, "-c", FRONT, *search, *own, *more]
+
+    return made
+
+
+def run(command: list[str]) -> str:
+    """The output of a command that ends well."""
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def refused(command: list[str]) -> str:
+    """The one line that a command ends with that is refused."""
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
+    assert done.returncode != 0 and "Traceback" not in done.stderr, done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+RATE = "optimizer.lr=tag(log,interval(1e-6,3e-2))"
+PRUNED = ["training.epochs=4", "hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=2"]
+
+
+def study_of(storage: str, name: str | None = None) -> optuna.Study:
+    summaries = optuna.get_all_study_summaries(storage)
+    return optuna.load_study(study_name=name or summaries[0].study_name, storage=storage)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'store' / 'studies.db'}"
+
+
+def ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+
+
+def test_a_search_is_pruned_and_answers_in_words_and_files(command: Command, storage: str, tmp_path: Path) -> None:
+    """A temperature is searched only where the method has one; the report reads the search's folder as a sweep's."""
+    temperature = "stages.task.terms.soft.objective.temperature=interval(1,8)"
+    said = run(command(RATE, "method=label,kd", temperature, "hydra.sweeper.n_trials=7", *PRUNED))
+    trials = ended(study_of(storage))
+    assert len(trials) == 7
+    for trial in trials:
+        assert (trial.params["method"] == "kd") == (temperature.partition("=")[0] in trial.params)
+        done, planned = trial.user_attrs[REPORTED]
+        assert planned == 4 and (done == 4 if trial.state == TrialState.COMPLETE else done < 4)
+        assert trial.values is None or trial.intermediate_values[4] <= trial.values[0]
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    assert f"7 of 7 trials: {len(finished)} finished, {7 - len(finished)} pruned" in said
+    best = max(finished, key=lambda trial: (trial.values[0], -trial.number))
+    found = yaml.safe_load((tmp_path / "search" / "optimization_results.yaml").read_text())
+    assert found["best_evaluated_params"] == best.params and found["best_evaluated_result"] == best.values[0]
+    study = collect(tmp_path / "search")
+    assert {job.signature for job in study.finished} == {trial.user_attrs[SIGNATURE] for trial in finished}
+
+
+def test_a_search_that_is_killed_twice_ends_with_as_many_trials_as_it_was_to_have(
+    command: Command, storage: str, tmp_path: Path
+) -> None:
+    """`kill -9` in the middle of a trial: it goes on with the same values, and no finished one runs again."""
+    search = command(RATE, "hydra.sweeper.n_trials=5", "training.epochs=3")
+    before: dict[int, str] = {}
+    for least in (1, 3):
+        process = subprocess.Popen(search, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ))
+        until(lambda least=least: (tmp_path / "store" / "studies.db").exists() and done(storage) >= least)
+        until(lambda: any(trial.state == TrialState.RUNNING for trial in study_of(storage).trials))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        before |= {trial.number: trial.user_attrs[SIGNATURE] for trial in ended(study_of(storage))}
+    run(search)
+    trials = ended(study_of(storage))
+    assert sorted(trial.user_attrs[SLOT] for trial in trials) == [0, 1, 2, 3, 4]
+    assert before.items() <= {trial.number: trial.user_attrs[SIGNATURE] for trial in trials}.items()
+    lost = [trial for trial in study_of(storage).trials if trial.state == TrialState.FAIL and trial.params]
+    again = [trial.params for trial in trials]
+    assert all(trial.params in again for trial in lost), "an interrupted trial goes on with its values"
+    assert "5 of 5 trials" in run(search), "and nothing is left to do"
+
+
+def done(storage: str) -> int:
+    try:
+        return len(ended(study_of(storage)))
+    except (IndexError, KeyError):
+        return 0
+
+
+def until(condition: Callable[[], bool], seconds: float = 180.0) -> None:
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < seconds, "it did not come to that"
+        time.sleep(0.1)
+
+
+def test_two_objectives_and_a_bound(command: Command, storage: str, tmp_path: Path) -> None:
+    """The front is that of the finished trials within the bound; a smaller student and a better one are both on it."""
+    said = run(
+        command(
+            "student.layers=choice(1,2)", "student.intermediate=choice(32,64)", "optimizer.lr=1e-2",
+            "hydra.sweeper.n_trials=4", "hydra.sweeper.objectives=[score,parameters]", "hydra/sweeper/sampler=grid",
+            "hydra.sweeper.constraints={parameters: '<= 20500'}",
+        )
+    )  # fmt: skip
+    trials = ended(study_of(storage))
+    assert len({tuple(trial.params.items()) for trial in trials}) == 4, "a grid has every combination once"
+    within = [trial for trial in trials if trial.values[1] <= 20500]
+    assert 0 < len(within) < 4
+    front = {
+        trial.number for trial in within
+        if not any(other.values[0] >= trial.values[0] and other.values[1] <= trial.values[1]
+                   and other.values != trial.values for other in within)
+    }  # fmt: skip
+    found = yaml.safe_load((tmp_path / "search" / "optimization_results.yaml").read_text())["solutions"]
+    assert sorted(each["values"] for each in found) == sorted(trial.values for trial in trials if trial.number in front)
+    assert said.count("  front: score") == len(front)
+
+
+def test_a_warm_start_takes_the_runs_that_it_could_have_made(
+    command: Command, tiny: Overrides, storage: str, tmp_path: Path
+) -> None:
+    label = tiny("method=label", "initialization=random")
+    inside, outside = (kdbench.run(kdbench.compose([*label, f"optimizer.lr={rate}"])) for rate in ("2e-3", "0.5"))
+    other = kdbench.run(kdbench.compose([*label, "optimizer.lr=2e-3", "seed=7"]))
+    run(command(RATE, "hydra.sweeper.n_trials=1", "hydra.sweeper.warm_start=true"))
+    study = study_of(storage)
+    known = {trial.user_attrs[SIGNATURE]: trial for trial in study.trials if SLOT not in trial.user_attrs}
+    assert set(known) == {inside["signature"]}, (outside["signature"], other["signature"])
+    assert known[inside["signature"]].params == {"optimizer.lr": 2e-3}
+    assert len([trial for trial in study.trials if SLOT in trial.user_attrs]) == 1
+
+
+def test_what_cannot_work_is_a_trial_that_a_sampler_learns_from(command: Command, storage: str) -> None:
+    """A student wider than a copy of its teacher's layers can be: impossible, said, and no failure."""
+    said = run(
+        command(
+            "initialization=teacher_uniform,random", "student.width=choice(32,48)", "hydra/sweeper/sampler=grid",
+            "hydra.sweeper.n_trials=4",
+        )
+    )  # fmt: skip
+    trials = study_of(storage).trials
+    impossible = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    assert len(trials) == 4 and len(impossible) == 1 and "initialization=random" in impossible[0].user_attrs[REASON]
+    assert "4 of 4 trials: 3 finished, 0 pruned, 1 impossible" in said
+
+
+def test_a_failure_is_said_and_made_up_for_by_the_same_command(command: Command, storage: str, tmp_path: Path) -> None:
+    """The data of one choice are not there at first."""
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    text = "text,label\n" + "\n".join(f"the river number {n},{n % 2}" for n in range(32))
+    (folder / "validation.csv").write_text(text)
+    search = command(
+        "data.source=folder", f"data.folder.path={folder}", "data.splits={train: train, validation: validation}",
+        "data.labels=[nature,machines]", RATE, "hydra.sweeper.n_trials=2",
+    )  # fmt: skip
+    assert "train" in refused(search)
+    (folder / "train.csv").write_text(text)
+    assert "2 of 2 trials" in run(search)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["optimizer.rate=interval(0,1)"], "optimizer.rate is searched, but no configuration"),
+        ([RATE, "hydra.sweeper.objectives=[validation/f7]"], "validation/f7 is no number of a run"),
+        (["training.batch_size=range(4,4)"], "is an empty range"),
+        ([RATE, "hydra/sweeper/sampler=grid"], "needs a list of values of optimizer.lr"),
+        ([RATE, "hydra.sweeper.objectives=[score,latency]", "hydra/sweeper/pruner=median"], "looks at one objective"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence(command: Command, overrides: list[str], sentence: str, tmp_path: Path) -> None:
+    assert sentence in refused(command(*overrides))
+    assert not Store(tmp_path / "store").artefacts()

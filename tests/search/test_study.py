@@ -1,0 +1,160 @@
+"""Slots: so many trials and no more, whoever makes them, whatever dies in between."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from kdbench.error import KdbenchError
+from kdbench.search import study as studies
+from kdbench.search.study import ALIVE, OWNER, SLOT, Slots, began, is_alive, lock_of, open_storage, open_study, shown
+
+SPACE = {"space": "abc"}
+
+
+def opened(path: Path, total: int = 5, **about: Any) -> Slots:
+    storage = open_storage(str(path))
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    study = open_study(storage, "s", ["maximize"], {**SPACE, **about}, sampler, optuna.pruners.NopPruner())
+    return Slots(study, total, lock_of(str(path)))
+
+
+@pytest.fixture(params=["studies.db", "studies.log"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / str(request.param)
+
+
+def make(slots: Slots, state: TrialState = TrialState.COMPLETE) -> Any:
+    trial = slots.take()
+    assert trial is not None
+    trial.suggest_float("x", 0.0, 1.0)
+    slots.study.tell(trial, 1.0 if state == TrialState.COMPLETE else None, state=state)
+    return trial
+
+
+def test_as_many_as_were_asked_for_and_no_more(path: Path) -> None:
+    slots = opened(path)
+    slots.fill()
+    slots.fill()
+    made = [make(slots, TrialState.PRUNED if place % 2 else TrialState.COMPLETE) for place in range(5)]
+    assert slots.take() is None and slots.left() == 0
+    assert [trial.user_attrs[SLOT] for trial in made] == [0, 1, 2, 3, 4]
+    again = opened(path)
+    again.fill()
+    assert again.take() is None and len(again.ended()) == 5
+    more = opened(path, total=7)
+    more.fill()
+    assert more.left() == 2
+
+
+def test_a_failed_trial_frees_its_slot_for_the_next_command_with_its_values(path: Path) -> None:
+    slots = opened(path, total=2)
+    slots.fill()
+    failed = make(slots, TrialState.FAIL)
+    make(slots)
+    assert slots.take() is None, "not again in the same command, which would fail again"
+    slots.fill()
+    again = slots.take()
+    assert again is not None and again.user_attrs[SLOT] == 0
+    assert again.suggest_float("x", 0.0, 1.0) == failed.params["x"]
+
+
+def test_two_that_fill_at_once_make_no_trial_twice(path: Path) -> None:
+    slots = opened(path, total=3)
+    slots.fill()
+    for slot in range(3):  # as another process does that looked before the first had written
+        slots.study.enqueue_trial({}, user_attrs={SLOT: slot})
+    made = []
+    while (trial := slots.take()) is not None:
+        made.append(trial.user_attrs[SLOT])
+        slots.study.tell(trial, 0.0)
+    assert made == [0, 1, 2] and len(slots.ended()) == 3 and slots.left() == 0
+
+
+def test_a_trial_of_a_dead_process_is_made_again_with_its_values(path: Path) -> None:
+    slots = opened(path, total=1)
+    slots.fill()
+    lost = slots.take()
+    assert lost is not None
+    value = lost.suggest_float("x", 0.0, 1.0)
+    assert slots.free_dead() == 0, "this process is alive"
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    since = began(child.pid)
+    child.wait()
+    lost.set_user_attr(OWNER, [lost.user_attrs[OWNER][0], child.pid, since])
+    assert slots.free_dead() == 1 and slots.left() == 1
+    again = slots.take()
+    assert again is not None and again.suggest_float("x", 0.0, 1.0) == value
+    states = [trial.state for trial in slots.study.trials]
+    assert states == [TrialState.FAIL, TrialState.RUNNING]
+
+
+def test_signs_of_life(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a process is looked up, with the time at which it began; elsewhere its silence counts."""
+    slots = opened(path, total=1)
+    slots.fill()
+    trial = slots.take()
+    assert trial is not None
+
+    def found() -> Any:
+        return slots.study.trials[trial.number]
+
+    assert is_alive(found())
+    here = found().user_attrs[OWNER][0]
+    trial.set_user_attr(OWNER, [here, os.getpid(), "another time"])
+    assert not is_alive(found()), "a later process of the same number"
+    trial.set_user_attr(OWNER, ["elsewhere", 1, "1"])
+    assert is_alive(found())
+    trial.set_user_attr(ALIVE, time.time() - studies.SILENT_SECONDS - 1)
+    assert not is_alive(found())
+
+
+def work(path: Path, total: int) -> None:
+    slots = opened(path, total)
+    slots.fill()
+    while (trial := slots.take()) is not None:
+        trial.suggest_float("x", 0.0, 1.0)
+        slots.study.tell(trial, 1.0)
+
+
+def test_processes_share_a_study(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=work, args=(path, 12)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    slots = opened(path, 12)
+    complete = [trial for trial in slots.study.trials if trial.state == TrialState.COMPLETE]
+    assert sorted(trial.user_attrs[SLOT] for trial in complete) == list(range(12))
+
+
+def test_a_study_that_looks_for_something_else_is_refused(path: Path) -> None:
+    opened(path)
+    with pytest.raises(KdbenchError, match="study_name=s is a study with another search space"):
+        opened(path, space="abd")
+    with pytest.raises(KdbenchError, match="is a study that looks for maximize, not for minimize"):
+        open_study(open_storage(str(path)), "s", ["minimize"], SPACE, None, None)
+
+
+def test_a_storage_that_cannot_be_had_is_refused_without_its_password(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://someone:secret@127.0.0.1:1/nowhere"
+    with pytest.raises(KdbenchError, match="cannot be used") as caught:
+        open_storage(url)
+    assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+    assert shown(url) == "postgresql+psycopg://someone:***@127.0.0.1:1/nowhere"
+    (tmp_path / "file").write_text("no database")
+    with pytest.raises(KdbenchError, match="cannot be used"):
+        open_storage(str(tmp_path / "file"))
+    with pytest.raises(KdbenchError, match="driver"):
+        open_storage("mssql+nodriver://x/y")
