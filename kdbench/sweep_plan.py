@@ -120,10 +120,9 @@ class SweepPlan:
 
 
 def plan_sweep(grid: Grid, put: Mapping[str, str], compose: Compose, own: frozenset[str] = frozenset()) -> SweepPlan:
-    """Plan the cells of a grid and, where `put` says what a control is, the control of each cell that can run; for `own`
-    see `SweepPlan`.
+    """Plan the cells of a grid and, where `put` says what a control is, the control of each cell that can run.
 
-    The order: the cells, then the controls, each once, then the cells that were excluded.
+    For `own` see `SweepPlan`. The order: the cells, then the controls, each once, then the cells that were excluded.
 
     Raises:
         KdbenchError: a user's mistake in any cell; also an axis that no cell reads.

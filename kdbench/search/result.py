@@ -19,8 +19,8 @@ FILE = "optimization_results.yaml"
 
 
 def best(trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> list[FrozenTrial]:
-    """The finished trials within their constraints that no other one is better than in every objective: of one objective
-    the first of the best, of several their Pareto front, by the first objective."""
+    """The finished trials within their constraints that no other one beats: of one objective the first of the best, of
+    several their Pareto front, ordered by the first objective."""
     feasible = [trial for trial in trials if trial.values and all(each <= 0 for each in violations(trial))]
     signs = [-1.0 if each.direction == "maximize" else 1.0 for each in objectives]
     costs = [tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)) for trial in feasible]

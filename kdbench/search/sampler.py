@@ -58,8 +58,9 @@ def make_sampler(node: Mapping[str, Any], space: Space, objectives: int, constra
     if name == "cmaes" and find_spec("cmaes") is None:
         raise KdbenchError("hydra/sweeper/sampler=cmaes needs the package cmaes: pip install 'kdbench[search]'")
     if objectives > 1 and name in ONE_OBJECTIVE:
-        raise KdbenchError(f"hydra/sweeper/sampler={name} knows one objective and there are {objectives}: choose nsgaii "
-                           "or tpe")  # fmt: skip
+        raise KdbenchError(
+            f"hydra/sweeper/sampler={name} knows one objective and there are {objectives}: choose nsgaii or tpe"
+        )
     if name == "grid":
         options["search_space"] = _grid(space)
     if constrained and "constraints_func" in inspect.signature(kind).parameters:

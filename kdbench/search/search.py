@@ -1,4 +1,4 @@
-"""A search from its command line to its best trials: asks the study, lets Hydra's launcher run, until no slot is left."""
+"""A search from its command line to its best trials."""
 
 from __future__ import annotations
 
@@ -80,8 +80,9 @@ class Search:
         refuse_unknown_keys(self.space, loader, lambda chosen, key: self.exists(tuple(chosen), key))
         self.objectives: list[Objective] = objectives(list(settings.objectives), settings.direction)
         self.constraints: list[Constraint] = constraints(settings.constraints)
-        first = compose([*self.space.fixed, *(self.space.override(key, next(iter(self.space.texts[key])))
-                                               for key in self.space.searched if key in self.space.groups)])  # fmt: skip
+        options = [key for key in self.space.searched if key in self.space.groups]
+        chosen = [self.space.override(key, next(iter(self.space.texts[key]))) for key in options]
+        first = compose([*self.space.fixed, *chosen])
         metrics = [*(first.data or first.corpus or {}).get("metrics", ())]
         refuse_unknown([each.name for each in self.objectives], metrics, "hydra.sweeper.objectives")
         refuse_unknown([each.name for each in self.constraints], metrics, "hydra.sweeper.constraints")

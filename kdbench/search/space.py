@@ -45,8 +45,11 @@ class Space:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def suggest(self, trial: Trial, exists: Exists) -> list[str]:
-        """The overrides of a trial. A key that its choices of options do not have is not asked for: the temperature of a
-        term, where the chosen method has no such term."""
+        """The overrides of a trial.
+
+        A key that its choices of options do not have is not asked for: the temperature of a term, where the chosen
+        method has no such term.
+        """
         chosen = list(self.fixed)
         for key, distribution in self.searched.items():
             if key in self.groups or exists(chosen, key):

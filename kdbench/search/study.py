@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SLOT, OWNER, ALIVE, ABOUT = "slot", "owner", "alive", "about"
-"""Attributes: of a trial its slot, the process that makes it and when that was last heard of; of a study its subject."""
+"""Attributes: of a trial its slot, the process that makes it, and when that was last heard of; of a study its
+subject."""
 
 ATTEMPTS = 5
 """To open a storage whose tables several processes find missing."""

@@ -89,7 +89,7 @@ def test_a_search_is_pruned_and_answers_in_words_and_files(command: Command, sto
     found = yaml.safe_load((tmp_path / "search" / "optimization_results.yaml").read_text())
     assert found["best_evaluated_params"] == best.params and found["best_evaluated_result"] == best.values[0]
     study = collect(tmp_path / "search")
-    assert {job.signature for job in study.finished} == {trial.user_attrs[SIGNATURE] for trial in finished}
+    assert {job.signature for job in study.runs} == {trial.user_attrs[SIGNATURE] for trial in finished}
 
 
 def test_a_search_that_is_killed_twice_ends_with_as_many_trials_as_it_was_to_have(

@@ -77,8 +77,8 @@ def test_a_value_is_written_as_hydra_reads_it() -> None:
 def test_a_signature_changes_with_the_space_and_with_what_is_fixed() -> None:
     base = space_of(["a=interval(0,1.0)", "b=1"], LOADER).signature
     assert base == space_of(["b=1", "a=interval(0,1.0)"], LOADER).signature
-    assert len({base, *(space_of(each, LOADER).signature for each in (["a=interval(0,2.0)", "b=1"],
-                                                                        ["a=interval(0,1.0)", "b=2"]))}) == 3  # fmt: skip
+    others = (["a=interval(0,2.0)", "b=1"], ["a=interval(0,1.0)", "b=2"])
+    assert len({base, *(space_of(each, LOADER).signature for each in others)}) == 3
 
 
 @pytest.mark.parametrize(
