@@ -83,8 +83,9 @@ def test_the_folder_and_the_onnx_file_say_what_the_record_has(cmow: Overrides, t
     frame = choose(data).read("validation", Path()).frame
     names = [data["text"]] if isinstance(data["text"], str) else data["text"]
     kept = np.load(store.path("run", record["signature"]) / "predictions.validation.npy")
-    graph = str(folder / "model.onnx")
-    session = None if form not in WITH_GRAPH else onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = None
+    if form in WITH_GRAPH:
+        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     for rows in (range(len(frame)), range(3), range(5, 6)):
         columns = [[frame[name][row] for row in rows] for name in names]
         inputs = tokenizer(*columns, padding=True, return_tensors="pt")
