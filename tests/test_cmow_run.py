@@ -64,6 +64,10 @@ FORMS = {
 }
 
 
+WITH_GRAPH = ("pairs", "lstm")
+"""Products of all words, and of every beginning: drawing a graph takes longer than all else."""
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_the_folder_and_the_onnx_file_say_what_the_record_has(cmow: Overrides, tmp_path: Path, form: str) -> None:
     """For any batch and length; kdbench loads the folder without a store, and begins another student with it."""
@@ -73,22 +77,25 @@ def test_the_folder_and_the_onnx_file_say_what_the_record_has(cmow: Overrides, t
     overrides = [each for each in cmow("method=label") if form != "lstm" or "classifier.hidden=8" not in each]
     record = kdbench.run(kdbench.compose([*overrides, *FORMS[form]]))
     store = Store(tmp_path / "store")
-    folder = export(store, record["signature"], tmp_path / "out", onnx=True)
+    folder = export(store, record["signature"], tmp_path / "out", onnx=form in WITH_GRAPH)
     student, tokenizer = kdbench.load_student(folder), AutoTokenizer.from_pretrained(folder)
     data = record["config"]["data"]
     frame = choose(data).read("validation", Path()).frame
     names = [data["text"]] if isinstance(data["text"], str) else data["text"]
     kept = np.load(store.path("run", record["signature"]) / "predictions.validation.npy")
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    wanted = {each.name for each in session.get_inputs()}
+    session = None
+    if form in WITH_GRAPH:
+        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     for rows in (range(len(frame)), range(3), range(5, 6)):
         columns = [[frame[name][row] for row in rows] for name in names]
         inputs = tokenizer(*columns, padding=True, return_tensors="pt")
         with torch.inference_mode():
             logits = student(**inputs).logits.numpy()
         np.testing.assert_allclose(logits, kept[list(rows)], atol=1e-5)
-        (found,) = session.run(None, {name: values.numpy() for name, values in inputs.items() if name in wanted})
-        np.testing.assert_allclose(found, logits, atol=1e-5)
+        if session is not None:
+            wanted = {each.name for each in session.get_inputs()}
+            (found,) = session.run(None, {name: values.numpy() for name, values in inputs.items() if name in wanted})
+            np.testing.assert_allclose(found, logits, atol=1e-5)
     card = (folder / "README.md").read_text()
     assert "kdbench.load_student(folder)" in card and "without layers" in card
     compile(card.split("```python\n")[1].split("```")[0], "README.md", "exec")
