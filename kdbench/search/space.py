@@ -50,11 +50,13 @@ class Space:
         A key that its choices of options do not have is not asked for: the temperature of a term, where the chosen
         method has no such term.
         """
-        chosen = list(self.fixed)
+        chosen, values = list(self.fixed), []
         for key, distribution in self.searched.items():
-            if key in self.groups or exists(chosen, key):
+            if key in self.groups:
                 chosen.append(self.override(key, trial._suggest(key, distribution)))
-        return chosen
+            elif exists(chosen, key):  # which values do not change
+                values.append(self.override(key, trial._suggest(key, distribution)))
+        return chosen + values
 
     def override(self, key: str, value: Any) -> str:
         """A value of a key as it stands on the command line."""

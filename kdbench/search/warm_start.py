@@ -76,10 +76,11 @@ def _values(space: Space, record: Mapping[str, Any], exists: Exists) -> tuple[di
     """The searched values that a run has, and the overrides that say so; None where one lies outside the space."""
     params: dict[str, Any] = {}
     overrides = list(space.fixed)
+    options: list[str] = list(space.fixed)
     for key, distribution in space.searched.items():
         if key in space.groups:
             value: Any = record["axes"].get(key.lstrip("+"))
-        elif exists(overrides, key):
+        elif exists(options, key):
             value = _at(record["config"], key.lstrip("+"))
         else:
             continue
@@ -91,6 +92,7 @@ def _values(space: Space, record: Mapping[str, Any], exists: Exists) -> tuple[di
             return None, []
         params[key] = value
         overrides.append(space.override(key, value))
+        options += overrides[-1:] if key in space.groups else []
     return params, overrides
 
 

@@ -99,7 +99,7 @@ def test_a_search_that_is_killed_twice_ends_with_as_many_trials_as_it_was_to_hav
     search = command(RATE, "hydra.sweeper.n_trials=5", "training.epochs=3")
     before: dict[int, str] = {}
     for least in (1, 3):
-        process = subprocess.Popen(search, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ))
+        process = subprocess.Popen(search, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
         until(lambda least=least: (tmp_path / "store" / "studies.db").exists() and done(storage) >= least)
         until(lambda: any(trial.state == TrialState.RUNNING for trial in study_of(storage).trials))
         os.kill(process.pid, signal.SIGKILL)
