@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-PIECE = 256
+PIECE = 128
 """Words whose part of a sum over all is made in float32, or whose gradient is made in float64, at once."""
 
 

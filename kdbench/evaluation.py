@@ -95,6 +95,15 @@ def _rows_of_set(run: FinishedRun, request: Request, each: OodSet) -> Split:
     return rows_of_set(each, run.store, request.data_root, run.tokenizer_folder)
 
 
+def _same_texts(run: FinishedRun, task: Task, texts: int) -> None:
+    """Refuse single texts of a student that reads two texts apart, and pairs of one that never did."""
+    if run.record["config"]["student"].get("pair", "joint") != "joint":
+        raise KdbenchError(
+            f"data={task.name} has {len(task.text)} texts a row, and the student of run {run.signature} reads {texts}: "
+            "choose data with as many, or a student with student.pair=joint"
+        )
+
+
 def _rows(run: FinishedRun, request: Request) -> tuple[Task, Split]:
     """The task and the rows that are asked for, tokenised for the student."""
     own = run.record["config"]["data"]
@@ -105,7 +114,11 @@ def _rows(run: FinishedRun, request: Request) -> tuple[Task, Split]:
             f"data={task.name} has {_labels(task)}, but the student of run {run.signature} was trained on "
             f"{run.task.name} with {_labels(run.task)}: choose data of the same labels, in the same order"
         )
-    if task.head(run.tokenizer) != run.task.head(run.tokenizer):
+    asked, known = task.head(run.tokenizer), run.task.head(run.tokenizer)
+    if getattr(asked, "texts", 1) != getattr(known, "texts", 1):
+        _same_texts(run, task, len(run.task.text))
+        asked = known if type(asked) is type(known) else asked
+    if asked != known:
         answers = "in words" if run.task.tells_words else "by a score of each class"
         raise KdbenchError(
             f"data={task.name} with data.format={data.get('format', 'head')} asks for another answer than that of run "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MODEL_TYPE = "kdbench"
-BUILT = ("kdbench.student.", "kdbench.cmow.classifier.")
-"""Where what a folder names may lie: it may come from anywhere, and what it names is called."""
 HEADS: dict[str, type[Head]] = {each.__name__: each for each in (ClassHead, ChoiceHead, WordHead, SpanHead)}
 
 
@@ -75,7 +74,7 @@ def load_model(folder: Path) -> Model:
             "transformers"
         )
     content = read_json(folder / CONFIG)
-    try:
+    try:  # it may come from anywhere, and what it names is called
         _refuse_foreign(content["student"], folder)
         kind = dict(content["head"])
         head = HEADS[kind.pop("kind")](**{key: _frozen(value) for key, value in kind.items()})
@@ -83,19 +82,34 @@ def load_model(folder: Path) -> Model:
             sizes = {"vocabulary": content["vocab_size"], "padding_id": content["pad_token_id"]}
             model: Model = instantiate(content["student"], head=head, **sizes)
         model.load_state_dict(load_file(folder / WEIGHTS))
-    except (KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise KdbenchError(f"the folder {folder} of a student is damaged ({reason}): export it again") from error
     return model.eval()
 
 
 def _refuse_foreign(node: Any, folder: Path) -> None:
-    if isinstance(node, Mapping):
-        target = node.get("_target_", BUILT[0])
-        if not str(target).startswith(BUILT):
+    """Refuse a student, or its classifier, that is built by anything but what a module of kdbench defines for it."""
+    for part, room in ((node, "kdbench.student."), (node.get("classifier", {}), "kdbench.cmow.classifier.")):
+        target = part.get("_target_")
+        if target is not None and not _defined(str(target), room):
             raise KdbenchError(f"{folder / CONFIG} names {target}, which is no part of a student: it is not loaded")
-        for value in node.values():
-            _refuse_foreign(value, folder)
+    inside = [
+        value for part in (node, node.get("classifier", {})) for key, value in part.items() if key != "classifier"
+    ]
+    if "_target_" in str([value for value in inside if isinstance(value, Mapping | list)]):
+        raise KdbenchError(f"{folder / CONFIG} names more to be built than a student: it is not loaded")
+
+
+def _defined(target: str, room: str) -> bool:
+    module, _, name = target.rpartition(".")
+    if not module.startswith(room) or "." in module.removeprefix(room):
+        return False
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return False
+    return callable(found) and getattr(found, "__module__", None) == module
 
 
 def _frozen(value: Any) -> Any:

@@ -15,6 +15,7 @@ import kdbench
 from kdbench.data.source import choose
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.export import export
+from kdbench.planning import plan_run
 from kdbench.store import Store
 
 Overrides = Callable[..., list[str]]
@@ -116,6 +117,37 @@ def test_a_student_begins_as_an_exported_one(cmow: Overrides, tmp_path: Path) ->
         kdbench.run(kdbench.compose(cmow("method=label", *begin, "student.encoder=cmow")))
 
 
+def test_what_is_above_the_encoder_is_no_part_of_a_corpus_stage(cmow: Overrides, tmp_path: Path) -> None:
+    """Students that differ in classifier and pair share it; its dropout acts there too."""
+    base = cmow("method=cmow_two_stage", "data.text=[text,second]", "corpus=generated")
+
+    def signatures(*more: str) -> list[str]:
+        return plan_run(kdbench.compose([*base, *more]), Store(tmp_path / "store")).signatures("stage")
+
+    own = signatures()
+    for other in ("student.pair=joint", "student.classifier.hidden=9"):
+        general, task = signatures(other)
+        assert general == own[0] and task != own[1]
+    assert signatures("student.dropout=0.3")[0] != own[0]
+
+
+def test_a_row_of_one_text_may_be_a_pair_with_an_empty_one(cmow: Overrides) -> None:
+    record = kdbench.run(kdbench.compose(cmow("method=label", "student.always_pair=true")))
+    assert record["metrics"]["validation/accuracy"] > 0.9
+
+
+def test_a_norm_of_batches_does_not_see_what_is_only_checked(cmow: Overrides, tmp_path: Path) -> None:
+    image = ["student/classifier=cnn", "student.vector_width=16", "student.classifier.dropout=0.0"]
+    own = [each for each in cmow("method=label") if "classifier.hidden" not in each]
+    records = [
+        kdbench.run(
+            kdbench.compose([*own, *image, f"paths.store={tmp_path / str(checked)}", f"guards.preflight={checked}"])
+        )
+        for checked in ("true", "false")
+    ]
+    assert records[0]["history"] == records[1]["history"]
+
+
 def test_a_folder_that_names_other_code_is_not_built(cmow: Overrides, tmp_path: Path) -> None:
     record = kdbench.run(kdbench.compose(cmow("method=label")))
     folder = export(Store(tmp_path / "store"), record["signature"], tmp_path / "out")
@@ -123,6 +155,17 @@ def test_a_folder_that_names_other_code_is_not_built(cmow: Overrides, tmp_path: 
     content["student"]["classifier"]["_target_"] = "os.system"
     (folder / "config.json").write_text(json.dumps(content))
     with pytest.raises(KdbenchError, match=r"os\.system, which is no part of a student"):
+        kdbench.load_student(folder)
+    for foreign in ("kdbench.cmow.classifier.bilstm.torch.hub.load", "kdbench.cmow.classifier.mlp.nn", "kdbench.run"):
+        content["student"]["classifier"]["_target_"] = foreign
+        (folder / "config.json").write_text(json.dumps(content))
+        with pytest.raises(KdbenchError, match="which is no part of a student"):
+            kdbench.load_student(folder)
+    content["student"]["classifier"]["_target_"] = "kdbench.cmow.classifier.mlp.Mlp"
+    (folder / "config.json").write_text(
+        json.dumps(content | {"student": content["student"] | {"std": [{"_target_": "x"}]}})
+    )
+    with pytest.raises(KdbenchError, match="names more to be built"):
         kdbench.load_student(folder)
     (folder / "model.safetensors").write_bytes(b"")
     content["student"]["classifier"]["_target_"] = "kdbench.cmow.classifier.mlp.Mlp"

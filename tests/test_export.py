@@ -122,7 +122,7 @@ def test_a_folder_with_content_is_refused_and_force_keeps_what_is_not_ours(
 def test_a_fault_of_the_disk_leaves_no_half_folder(
     record: dict[str, Any], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> str:
+    def full(*_: object, **__: object) -> str:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("kdbench.model_card.model_card", full)

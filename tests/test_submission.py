@@ -49,7 +49,8 @@ def test_each_task(
 def test_every_glue_task_of_the_configuration_has_a_format() -> None:
     from kdbench.config import CONF_DIR
 
-    assert {f"glue/{file.stem}" for file in (CONF_DIR / "data" / "glue").glob("*.yaml")} == set(FORMATS)
+    tasks = {f"glue/{file.stem}" for file in (CONF_DIR / "data" / "glue").glob("*.yaml")}
+    assert tasks - {"glue/stsb_binned"} == set(FORMATS), "and classes of similarity are nothing that GLUE takes"
 
 
 def test_rows_are_written_in_the_order_of_their_source(tmp_path: Path) -> None:

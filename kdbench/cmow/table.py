@@ -38,11 +38,6 @@ class MatrixTable(nn.Module):
             self.diagonal = nn.Embedding(words, side)
         self.reset_parameters()
 
-    @property
-    def num_embeddings(self) -> int:
-        """V."""
-        return next(part.num_embeddings for part in self.children() if isinstance(part, nn.Embedding))
-
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Fresh matrices, drawn from torch's generator."""

@@ -219,8 +219,8 @@ def _number(task: Task, value: Any) -> float | None:
     if task.kind == "regression":
         low, high = task.range or (-math.inf, math.inf)
         return number if low <= number <= high and math.isfinite(number) else None
+    if number == -1 and (task.bins is None or task.bins.lowest > -1):
+        return -1.0
     if task.bins is not None:
         return float(task.bins.of(number)) if math.isfinite(number) else None
-    if number == -1:
-        return -1.0
     return number if number in range(len(task.labels)) else None

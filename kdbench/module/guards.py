@@ -70,6 +70,7 @@ def preflight(module: StudentModule, batches: Iterable[Batch]) -> None:
     learners = [parameter for parameter in module.model.parameters() if parameter.requires_grad]
     was_training = module.training
     module.train()
+    counted = {name: buffer.clone() for name, buffer in module.named_buffers()}  # what a norm of batches has seen
     seen = 0
     with torch.random.fork_rng(devices=[]):
         for batch in islice(batches, PREFLIGHT_BATCHES):
@@ -78,6 +79,8 @@ def preflight(module: StudentModule, batches: Iterable[Batch]) -> None:
             for name, loss in zip(module.names, losses, strict=True):
                 _teaches(name, loss, learners)
     module.train(was_training)
+    for name, buffer in module.named_buffers():
+        buffer.copy_(counted[name])
     module.forget()
     if not seen:
         raise KdbenchError("the training split gives no batch: see data.train_rows and the data's splits")

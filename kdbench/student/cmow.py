@@ -9,7 +9,7 @@ from typing import Any
 from kdbench.cmow.layout import Layout, checked_layout
 from kdbench.cmow.pair import JOINT, PAIRS, paired_width
 from kdbench.config import instantiate
-from kdbench.error import ImpossibleError
+from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.head import Head
 from kdbench.model import Model
 from kdbench.shape import Shape
@@ -17,7 +17,7 @@ from kdbench.value import choice, share, switch, whole
 
 VERSION = 1
 
-OF_HEAD = ("classifier", "pair", "always_pair", "dropout")
+OF_HEAD = ("classifier", "pair", "always_pair")
 """Options that say nothing of the encoder: students that differ in them alone share their stages on a corpus."""
 
 SIZES = ("layers", "width", "heads", "intermediate")
@@ -50,13 +50,24 @@ def shape(options: Mapping[str, Any], classes: int, word_head: bool = False) -> 
     _check_classifier(options["classifier"])
     classifier = instantiate(options["classifier"]).func
     width = layout.state if classifier.of_tokens else layout.pooled
+    if classifier.of_tokens and options["padding"] == "released" and options["pair"] != JOINT:
+        raise ImpossibleError(
+            "student/classifier=bilstm reads a text from its first token on, and student.padding=released leaves the "
+            "second one where it stands: set student.padding=neutral"
+        )
     for pair in (JOINT, options["pair"]):
         classifier.check(partial(paired_width, pair), width, layout.block)
     return layout.shape(classes, word_head)
 
 
-def _check_classifier(options: Mapping[str, Any]) -> None:
-    whole("student.classifier.hidden", options.get("hidden"), null="as many as it reads")
+def _check_classifier(options: Any) -> None:
+    if not isinstance(options, Mapping) or "_target_" not in options:
+        raise KdbenchError(
+            f"student.classifier={options} builds nothing: choose one of student/classifier, as student/classifier=mlp"
+        )
+    null = "as many as it reads" if str(options.get("_target_")).endswith(".BiLstm") else None
+    if "hidden" in options:
+        whole("student.classifier.hidden", options["hidden"], least=2, null=null)
     share("student.classifier.dropout", options.get("dropout", 0.0), below=True)
     switch("student.classifier.positive_scores", options.get("positive_scores", False))
 

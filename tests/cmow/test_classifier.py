@@ -86,6 +86,8 @@ def test_every_classifier_gives_scores_of_every_pair(name: str, pair: str, outpu
     read = 2 * built.ahead.hidden_size if built.of_tokens else width
     scores = built(torch.randn(4, paired(read)))
     assert scores.shape == (4, outputs)
+    if outputs > 1:
+        assert scores.std(dim=0).min() > 0, "rows differ, so their scores do"
     scores.sum().backward()
     learned = {key for key, value in built.named_parameters() if value.grad is not None}
     assert learned == {key for key, _ in built.named_parameters() if not key.startswith(("ahead", "back"))}

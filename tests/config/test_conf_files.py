@@ -24,6 +24,7 @@ LONG = {
     "hydra/help/kdbench.yaml": "the text of --help",
     "data/base.yaml": "explains every key of a data set, once for all of them",
     "corpus/base.yaml": "explains every key of a corpus, once for all of them",
+    "student/cmow.yaml": "explains every option of an architecture of our own",
     "training/default.yaml": "explains every key of a training, once for all of them",
 }
 SIZES = "student/size"

@@ -52,9 +52,12 @@ def completed(student: str) -> DictConfig:
 
 
 def target(path: Path) -> tuple[Any, Any]:
-    """The module and the callable that an option names."""
+    """The module and the callable that an option names, or that the option it extends does."""
     node: Any = OmegaConf.load(path)
-    module, _, attribute = str(node.get(path.parent.name, node)._target_).rpartition(".")
+    node = node.get(path.parent.name, node)
+    if "_target_" not in node:
+        return target(path.with_stem(node.defaults[0]))
+    module, _, attribute = str(node._target_).rpartition(".")
     imported = import_module(module)
     return imported, getattr(imported, attribute)
 

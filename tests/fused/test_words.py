@@ -198,7 +198,7 @@ def test_without_logits_where_that_saves_products() -> None:
 @pytest.mark.parametrize("near", [1.0, 1e-1, 1e-2, 1e-3])
 def test_single_precision_is_as_exact_as_with_logits(near: float) -> None:
     """The gradients' errors stay within three times those of the logits in float32, near the teacher too."""
-    places, words, width = 300, 500, 32
+    places, words, width = 300, 2000, 64
     weight, inputs = 0.05 * drawn(words, width, seed=1), drawn(places, width, seed=2)
     own = weight + 0.05 * near * drawn(words, width, seed=3), inputs + near * drawn(places, width, seed=4)
     bias = 0.02 * drawn(words, seed=5)

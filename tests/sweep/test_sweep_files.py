@@ -27,8 +27,7 @@ SWEEPS = Path(__file__).parents[2] / "sweeps"
 BUDGETS = ("smoke", "cpu", "gpu")
 CELLS: dict[str, int | dict[str, int]] = {
     "batching": 30,
-    "cmow/claims": {"smoke": 10, "cpu": 87, "gpu": 290},
-    "cmow/tables": {"smoke": 40, "cpu": 180, "gpu": 1600},
+    "cmow/claims": {"smoke": 16, "cpu": 96, "gpu": 320},
     "demo": 6,
     "glue_small": 36,
     "glmd/rivals": {"smoke": 10, "cpu": 60, "gpu": 200},

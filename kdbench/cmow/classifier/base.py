@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from kdbench.error import ImpossibleError
+
 
 class FeatureClassifier(nn.Module, ABC):
     """From what is encoded of a row to its scores.
@@ -41,3 +43,12 @@ class FeatureClassifier(nn.Module, ABC):
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
         """(B, `paired(D)`) -> (B, C)."""
+
+
+def refuse_norm_of_one(features: int) -> None:
+    """Refuse to norm a single number, of which nothing is left."""
+    if features == 1:
+        raise ImpossibleError(
+            "this student/classifier norms its features, and student.pair=cosine leaves one, of which a norm leaves "
+            "nothing: choose student/classifier=linear"
+        )

@@ -15,7 +15,8 @@ VERSION = 1
 
 class Cnn(FeatureClassifier):
     """Every part of the features as a channel of one square image, of which the matrices are one by nature (Galke et
-    al. 2022): made four times as large, then three convolutions, a norm, and a linear map.
+    al. 2022): made four times as large, then three convolutions, a norm, and a linear map. The norm is that of a batch,
+    so that in training a row's scores depend on the others, and accumulation is not quite the whole batch.
 
     Args:
         width, paired, block, outputs: see `FeatureClassifier`.
@@ -51,6 +52,11 @@ class Cnn(FeatureClassifier):
             raise ImpossibleError(
                 "student/classifier=cnn reads every part of an encoding as a square, which needs vectors of d x d "
                 "numbers: set student.vector_width to student.matrix_width squared"
+            )
+        if block < 16:
+            raise ImpossibleError(
+                f"student/classifier=cnn reads images of 4 x 4 numbers or more, and these have {block}: set "
+                "student.matrix_width=4 or more"
             )
         if paired(width) % block:
             raise ImpossibleError(

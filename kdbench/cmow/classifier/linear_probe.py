@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from kdbench.cmow.classifier.base import FeatureClassifier
+from kdbench.cmow.classifier.base import FeatureClassifier, refuse_norm_of_one
 
 VERSION = 1
 
@@ -30,6 +30,10 @@ class LinearProbe(FeatureClassifier):
         super().__init__()
         self.norm, self.positive_scores = nn.LayerNorm(paired(width)), positive_scores
         self.scores = nn.Linear(paired(width), outputs)
+
+    @classmethod
+    def check(cls, paired: Callable[[int], int], width: int, block: int | None) -> None:
+        refuse_norm_of_one(paired(width))
 
     def forward(self, features: Tensor) -> Tensor:
         scores: Tensor = self.scores(self.norm(features))

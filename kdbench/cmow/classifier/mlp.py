@@ -16,14 +16,13 @@ class Mlp(FeatureClassifier):
 
     Args:
         width, paired, block, outputs: see `FeatureClassifier`.
-        hidden: units in between; None: as many as there are features.
+        hidden: units in between.
     """
 
     def __init__(
-        self, width: int, paired: Callable[[int], int], block: int | None, outputs: int, hidden: int | None = 1000
+        self, width: int, paired: Callable[[int], int], block: int | None, outputs: int, hidden: int = 1000
     ) -> None:
         super().__init__()
-        hidden = paired(width) if hidden is None else hidden
         self.hidden, self.norm = nn.Linear(paired(width), hidden), nn.LayerNorm(hidden)
         self.scores = nn.Linear(hidden, outputs)
 

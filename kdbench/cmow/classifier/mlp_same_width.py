@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from kdbench.cmow.classifier.base import FeatureClassifier
+from kdbench.cmow.classifier.base import FeatureClassifier, refuse_norm_of_one
 
 VERSION = 1
 
@@ -27,6 +27,10 @@ class MlpSameWidth(FeatureClassifier):
         self.first, self.second = nn.Linear(found, found), nn.Linear(found, found)
         self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(found)
         self.scores = nn.Linear(found, outputs)
+
+    @classmethod
+    def check(cls, paired: Callable[[int], int], width: int, block: int | None) -> None:
+        refuse_norm_of_one(paired(width))
 
     def forward(self, features: Tensor) -> Tensor:
         scores: Tensor = self.scores(self.norm(self.dropout(self.second(self.first(features).relu()))))
