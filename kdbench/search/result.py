@@ -72,11 +72,11 @@ def write_results(folder: Path, trials: Sequence[FrozenTrial], objectives: Seque
     """The file that Hydra's own plugin for Optuna writes: the best parameters and values, or those of the front."""
     from omegaconf import OmegaConf
 
-    found = [{"params": dict(each.params), "values": list(each.values)} for each in best(trials, objectives)]
+    found: list[dict[str, Any]] = [{"params": dict(each.params), "values": list(each.values)} for each in best(trials, objectives)]
     content: dict[str, Any] = {"name": "optuna"}
     if len(objectives) == 1:
-        first = found[0] if found else {"params": {}, "values": [None]}
-        content |= {"best_evaluated_params": first["params"], "best_evaluated_result": first["values"][0]}
+        params, values = (found[0]["params"], found[0]["values"]) if found else ({}, [None])
+        content |= {"best_evaluated_params": params, "best_evaluated_result": values[0]}
     else:
         content["solutions"] = found
     OmegaConf.save(OmegaConf.create(content), folder / FILE)

@@ -128,7 +128,7 @@ def open_study(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=storage, study_name=name, directions=list(directions), sampler=sampler, pruner=pruner,
+        storage=storage, study_name=name, directions=[str(each) for each in directions], sampler=sampler, pruner=pruner,
         load_if_exists=True,
     )  # fmt: skip
     there = [each.name.lower() for each in study.directions]
