@@ -66,6 +66,9 @@ class Constraint:
     at_most: bool
     bound: float
 
+    def __str__(self) -> str:
+        return f"{self.name} {'<=' if self.at_most else '>='} {self.bound:g}"
+
     def violation(self, record: Mapping[str, Any]) -> float:
         """By how much a finished run lies beyond it; at most 0 where it does not."""
         beyond = _read(record, self.name) - self.bound

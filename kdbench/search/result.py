@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from kdbench.search.objective import Objective
 from kdbench.search.pruning import saved
-from kdbench.search.sampler import violations
 from kdbench.search.told import LABEL, REASON, SIGNATURE
 from kdbench.sweep import Job
 
@@ -21,7 +20,7 @@ FILE = "optimization_results.yaml"
 def best(trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> list[FrozenTrial]:
     """The finished trials within their constraints that no other one beats: of one objective the first of the best, of
     several their Pareto front, ordered by the first objective."""
-    feasible = [trial for trial in trials if trial.values and all(each <= 0 for each in violations(trial))]
+    feasible = [trial for trial in trials if trial.values and all(each <= 0 for each in trial.constraints.values())]
     signs = [-1.0 if each.direction == "maximize" else 1.0 for each in objectives]
     costs = [tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)) for trial in feasible]
     front = [
@@ -72,7 +71,9 @@ def write_results(folder: Path, trials: Sequence[FrozenTrial], objectives: Seque
     """The file that Hydra's own plugin for Optuna writes: the best parameters and values, or those of the front."""
     from omegaconf import OmegaConf
 
-    found: list[dict[str, Any]] = [{"params": dict(each.params), "values": list(each.values)} for each in best(trials, objectives)]
+    found: list[dict[str, Any]] = [
+        {"params": dict(each.params), "values": list(each.values)} for each in best(trials, objectives)
+    ]
     content: dict[str, Any] = {"name": "optuna"}
     if len(objectives) == 1:
         params, values = (found[0]["params"], found[0]["values"]) if found else ({}, [None])

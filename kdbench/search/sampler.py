@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from kdbench.error import KdbenchError
+from kdbench.seeds import derive
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial
-
-    from kdbench.search.space import Space
 
 SAMPLERS = {
     "tpe": "TPESampler",
@@ -24,7 +22,7 @@ SAMPLERS = {
     "nsgaii": "NSGAIISampler",
     "nsgaiii": "NSGAIIISampler",
     "qmc": "QMCSampler",
-    "grid": "GridSampler",
+    "grid": "RandomSampler",
 }
 PRUNERS = {
     "none": "NopPruner",
@@ -33,19 +31,21 @@ PRUNERS = {
     "hyperband": "HyperbandPruner",
     "successive_halving": "SuccessiveHalvingPruner",
 }
-ONE_OBJECTIVE = ("cmaes",)
-VIOLATIONS = "violations"
-"""The attribute of a trial that says by how much it lies beyond each constraint."""
+SamplerOf = Callable[[int], "BaseSampler"]
+"""The sampler of a slot: each draws from a seed of its own, so that neither processes that share a study nor a command
+that goes on with one draw what was drawn before."""
 
 
-def make_sampler(node: Mapping[str, Any], space: Space, objectives: int, constrained: bool) -> BaseSampler:
-    """The sampler of `hydra.sweeper.sampler`.
+def make_sampler(node: Mapping[str, Any], objectives: int, constrained: bool) -> SamplerOf:
+    """The samplers of `hydra.sweeper.sampler`.
+
+    That of `grid` draws nothing, since its slots have their values from the beginning
+    (`kdbench.search.space.combinations`).
 
     Args:
-        node: its name and options.
-        space: what it draws from.
+        node: its name and options, of which `seed` is that of all slots.
         objectives: how many.
-        constrained: whether trials tell violations.
+        constrained: whether trials have bounds.
 
     Raises:
         KdbenchError: a sampler that is unknown or does not fit, or options that it does not take.
@@ -53,21 +53,21 @@ def make_sampler(node: Mapping[str, Any], space: Space, objectives: int, constra
     import optuna
 
     options = dict(node)
-    name = options.pop("name")
+    name, seed = options.pop("name"), options.pop("seed", None)
     kind = _known("sampler", name, SAMPLERS, optuna.samplers)
     if name == "cmaes" and find_spec("cmaes") is None:
         raise KdbenchError("hydra/sweeper/sampler=cmaes needs the package cmaes: pip install 'kdbench[search]'")
-    if objectives > 1 and name in ONE_OBJECTIVE:
-        raise KdbenchError(
-            f"hydra/sweeper/sampler={name} knows one objective and there are {objectives}: choose nsgaii or tpe"
-        )
-    if name == "grid":
-        options["search_space"] = _grid(space)
-    if constrained and "constraints_func" in inspect.signature(kind).parameters:
-        options["constraints_func"] = violations
-    elif constrained:
-        raise KdbenchError(f"hydra/sweeper/sampler={name} knows no constraints: choose tpe, gp or nsgaii")
-    return _built("sampler", name, kind, options)
+    if name == "cmaes" and (objectives > 1 or constrained):
+        raise KdbenchError("hydra/sweeper/sampler=cmaes knows one objective and no bounds: choose tpe or nsgaii")
+
+    def made(slot: int) -> BaseSampler:
+        # The points of a sequence that fills a space are those of one seed.
+        own = seed if seed is None or name == "qmc" else derive(int(seed), "trial", str(slot)) % 2**32
+        found: BaseSampler = _built("sampler", name, kind, {**options, "seed": own})
+        return found
+
+    made(0)
+    return made
 
 
 def make_pruner(node: Mapping[str, Any]) -> BasePruner:
@@ -80,12 +80,6 @@ def make_pruner(node: Mapping[str, Any]) -> BasePruner:
     return _built("pruner", name, kind, options)
 
 
-def violations(trial: FrozenTrial) -> Sequence[float]:
-    """By how much a trial lies beyond its constraints; of one that was pruned nobody knows."""
-    found: Sequence[float] = trial.user_attrs.get(VIOLATIONS, ())
-    return found
-
-
 def _known(what: str, name: str, known: Mapping[str, str], module: Any) -> Callable[..., Any]:
     if name not in known:
         raise KdbenchError(f"hydra.sweeper.{what}.name={name} is unknown: choose among {', '.join(known)}")
@@ -94,8 +88,6 @@ def _known(what: str, name: str, known: Mapping[str, str], module: Any) -> Calla
 
 
 def _built(what: str, name: str, kind: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    import warnings
-
     from optuna.exceptions import ExperimentalWarning
 
     try:
@@ -105,22 +97,3 @@ def _built(what: str, name: str, kind: Callable[..., Any], options: Mapping[str,
     except (TypeError, ValueError) as error:
         raise KdbenchError(f"hydra.sweeper.{what} cannot be built ({error}): see the options of {kind.__name__} in "
                            "Optuna's reference") from error  # fmt: skip
-
-
-def _grid(space: Space) -> dict[str, list[Any]]:
-    """Every value of every key, which a grid needs a list of."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    found: dict[str, list[Any]] = {}
-    for key, each in space.searched.items():
-        if isinstance(each, CategoricalDistribution):
-            found[key] = list(each.choices)
-        elif isinstance(each, IntDistribution):
-            found[key] = list(range(each.low, each.high + 1, each.step))
-        elif isinstance(each, FloatDistribution) and each.step is not None:
-            steps = round((each.high - each.low) / each.step)
-            found[key] = [each.low + place * each.step for place in range(steps + 1)]
-        else:
-            raise KdbenchError(f"hydra/sweeper/sampler=grid needs a list of values of {key}: write choice(...) or range"
-                               "(...) in the place of an interval")  # fmt: skip
-    return found

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +91,8 @@ class Search:
         self.root = Path(str(first.paths.store)).expanduser()
         name = settings.study_name or f"search-{self.space.signature}"
         storage = settings.storage or str(self.root / "studies.db")
+        self.sampler_of = make_sampler(settings.sampler, len(self.objectives), bool(self.constraints))
+        self.grid = self._grid() if settings.sampler["name"] == "grid" else []
         self.told = Told(task, storage, name, self.objectives, self.constraints, dict(settings.pruner))
 
     def open(self) -> Study:
@@ -100,7 +104,6 @@ class Search:
             "objectives": [each.name for each in self.objectives],
             "constraints": {each.name: [each.at_most, each.bound] for each in self.constraints},
         }
-        sampler = make_sampler(self.settings.sampler, self.space, len(self.objectives), bool(self.constraints))
         directions, pruner = [each.direction for each in self.objectives], make_pruner(self.settings.pruner)
         if len(self.objectives) > 1 and self.settings.pruner["name"] != "none":
             raise KdbenchError(
@@ -109,7 +112,7 @@ class Search:
             )
         try:
             storage = open_storage(self.told.storage)
-            study = open_study(storage, self.told.study, directions, about, sampler, pruner)
+            study = open_study(storage, self.told.study, directions, about, pruner)
             if self.settings.warm_start:
                 from kdbench.store import Store
 
@@ -153,8 +156,19 @@ class Search:
                     "goes on; or set hydra.sweeper.max_failure_rate higher"
                 )
 
+    def _grid(self) -> list[dict[str, Any]]:
+        """The combinations in an order that the seed has drawn, since n_trials may be fewer."""
+        found = self.space.combinations(lambda chosen, key: self.exists(tuple(chosen), key))
+        random.Random(self.settings.sampler.get("seed")).shuffle(found)
+        return found
+
+    @property
+    def total(self) -> int:
+        """How many trials the study is to have."""
+        return min(self.settings.n_trials, len(self.grid) or self.settings.n_trials)
+
     def _slots(self, study: Study) -> Slots:
-        return Slots(study, self.settings.n_trials, lock_of(self.told.storage))
+        return Slots(study, self.total, self.sampler_of, self.grid, partial(lock_of, self.told.storage))
 
     def _planned(self, study: Study, trial: Any) -> list[str] | None:
         """The overrides of a trial; None of one that cannot work, which the study is told."""
@@ -205,7 +219,7 @@ class Search:
         open_ones = [trial for slot, trial in failed.items() if slot not in slots_ended]
         write_results(folder, ended, self.objectives)
         write_sweep(folder, folder.name, Store(self.root).root, jobs(ended))
-        return summary(ended, open_ones, self.objectives, self.settings.n_trials)
+        return summary(ended, open_ones, self.objectives, self.total)
 
 
 def _unsuccessful(study: Study, numbers: Sequence[int]) -> int:

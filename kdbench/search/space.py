@@ -58,6 +58,25 @@ class Space:
                 values.append(self.override(key, trial._suggest(key, distribution)))
         return chosen + values
 
+    def combinations(self, exists: Exists) -> list[dict[str, Any]]:
+        """The values of every trial of a grid: every combination once, of the keys that it is asked for.
+
+        Raises:
+            KdbenchError: a key with an interval, of which there is no list.
+        """
+        found: list[dict[str, Any]] = [{}]
+        for key, distribution in self.searched.items():
+            values = _list_of(key, distribution)
+            found = [
+                {**each, key: value}
+                for each in found
+                for value in (values if key in self.groups or exists(self._options(each), key) else [None])
+            ]
+        return [{key: value for key, value in each.items() if value is not None} for each in found]
+
+    def _options(self, values: Mapping[str, Any]) -> list[str]:
+        return [*self.fixed, *(self.override(key, values[key]) for key in values if key in self.groups)]
+
     def override(self, key: str, value: Any) -> str:
         """A value of a key as it stands on the command line."""
         return self.texts[key][value] if key in self.texts else f"{key}={value!r}"
@@ -136,6 +155,21 @@ def _numbers(key: str, line: str, value: Any) -> BaseDistribution | None:
         return FloatDistribution(float(low), float(high), log=log, step=None if log else step)
     except ValueError as error:
         raise KdbenchError(f"{line} cannot be searched ({error})") from error
+
+
+def _list_of(key: str, distribution: BaseDistribution) -> list[Any]:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return list(range(distribution.low, distribution.high + 1, distribution.step))
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        steps = round((distribution.high - distribution.low) / distribution.step)
+        return [distribution.low + place * distribution.step for place in range(steps + 1)]
+    raise KdbenchError(
+        f"hydra/sweeper/sampler=grid needs a list of values of {key}: write choice(...) or range(...) for its interval"
+    )
 
 
 def refuse_unknown_keys(space: Space, loader: Any, exists: Exists) -> None:

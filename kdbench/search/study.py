@@ -13,11 +13,11 @@ import os
 import random
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock
 
@@ -28,11 +28,16 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+    from kdbench.search.sampler import SamplerOf
+
 log = logging.getLogger(__name__)
 
 SLOT, OWNER, ALIVE, ABOUT = "slot", "owner", "alive", "about"
 """Attributes: of a trial its slot, the process that makes it, and when that was last heard of; of a study its
 subject."""
+
+POSTGRES_LOCK = 7_105_388_194_011_826_251
+"""The number of the database's lock, which nobody else may be expected to have chosen."""
 
 ATTEMPTS = 5
 """To open a storage whose tables several processes find missing."""
@@ -54,6 +59,7 @@ def open_storage(url: str) -> BaseStorage:
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
     from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
 
     try:
         if "://" not in url:
@@ -61,7 +67,8 @@ def open_storage(url: str) -> BaseStorage:
             if url.endswith(".log"):
                 return JournalStorage(JournalFileBackend(str(Path(url).expanduser())))
             url = f"sqlite:///{Path(url).expanduser()}"
-        options = {"connect_args": {"timeout": SILENT_SECONDS}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+        # A server's connections are closed after each use: between two a trial may take hours.
+        options = {"connect_args": {"timeout": SILENT_SECONDS}} if url.startswith("sqlite") else {"poolclass": NullPool}
         for attempt in range(ATTEMPTS):
             try:
                 return RDBStorage(url, engine_kwargs=options)
@@ -84,13 +91,32 @@ def _made_by_another(error: Exception) -> bool:
     return "already exists" in text or "unique constraint" in text
 
 
-def lock_of(url: str) -> AbstractContextManager[Any]:
-    """What keeps processes apart while they look for a waiting trial and take it: of an SQLite file a lock beside it,
-    since Optuna reads and writes in two steps there; other storages do so in one."""
-    if url.endswith(".log") or ("://" in url and not url.startswith("sqlite")):
-        return nullcontext()
-    path = url.partition(":///")[2] or url
-    return FileLock(f"{Path(path).expanduser()}.lock")
+@contextmanager
+def lock_of(url: str) -> Iterator[None]:
+    """What keeps the processes of a storage apart while they look for a waiting trial and take it, which of Optuna's
+    storages only some do in one step: a file beside an SQLite one, a link beside a journal, which NFS has too, and in
+    PostgreSQL a lock of the database. Where a storage has none of these, `Slots.take` sees what two have taken."""
+    if url.endswith(".log"):
+        from optuna.storages.journal import JournalFileSymlinkLock
+
+        journal = JournalFileSymlinkLock(f"{Path(url).expanduser()}.slots")
+        journal.acquire()
+        try:
+            yield
+        finally:
+            journal.release()
+    elif "://" not in url or url.startswith("sqlite:///"):
+        with FileLock(f"{Path(url.partition(':///')[2] or url).expanduser()}.lock"):
+            yield
+    elif url.startswith("postgresql"):
+        from sqlalchemy import create_engine, text
+        from sqlalchemy.pool import NullPool
+
+        with create_engine(url, poolclass=NullPool).begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": POSTGRES_LOCK})
+            yield
+    else:
+        yield
 
 
 def unreachable(url: str, error: Exception) -> KdbenchError:
@@ -110,7 +136,7 @@ def shown(url: str) -> str:
 
 
 def open_study(
-    storage: BaseStorage, name: str, directions: Sequence[str], about: Mapping[str, Any], sampler: Any, pruner: Any
+    storage: BaseStorage, name: str, directions: Sequence[str], about: Mapping[str, Any], pruner: Any
 ) -> Study:
     """The study of that name, new or as it stands.
 
@@ -119,7 +145,7 @@ def open_study(
         name: of the study.
         directions: of its objectives.
         about: what a study of that name may not change: the space, the objectives.
-        sampler, pruner: of Optuna; neither is kept in a storage.
+        pruner: of Optuna, which no storage keeps.
 
     Raises:
         KdbenchError: a study of that name that looks for something else.
@@ -128,7 +154,7 @@ def open_study(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=storage, study_name=name, directions=[str(each) for each in directions], sampler=sampler, pruner=pruner,
+        storage=storage, study_name=name, directions=cast(Any, list(directions)), pruner=pruner,
         load_if_exists=True,
     )  # fmt: skip
     there = [each.name.lower() for each in study.directions]
@@ -155,16 +181,26 @@ def _another(key: str) -> str:
 
 @dataclass(frozen=True)
 class Slots:
-    """Who makes which trial of a study of `total` trials; see `lock_of`."""
+    """Who makes which trial of a study of `total` trials.
+
+    Attributes:
+        study: of Optuna.
+        total: how many trials it is to have.
+        sampler_of: the sampler of a slot's trial; None: the study's.
+        grid: the values that the slots begin with, if they are known before.
+        lock: keeps the processes of a study apart, see `lock_of`.
+    """
 
     study: Study
     total: int
-    lock: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    sampler_of: SamplerOf | None = None
+    grid: Sequence[Mapping[str, Any]] = ()
+    lock: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def fill(self) -> None:
         """Put a waiting trial into every slot without one that waits, runs or has ended well."""
         self.free_dead()
-        with self.lock:
+        with self.lock():
             taken = {trial.user_attrs[SLOT] for trial in self.trials() if not _failed(trial)}
             for slot in range(self.total):
                 if slot not in taken:
@@ -172,7 +208,7 @@ class Slots:
 
     def take(self) -> Any | None:
         """A waiting trial, now running and ours; None where nobody waits. Of two in one slot the later one fails."""
-        with self.lock:
+        with self.lock():
             return self._take()
 
     def _take(self) -> Any | None:
@@ -187,12 +223,14 @@ class Slots:
                 continue
             trial.set_user_attr(OWNER, [socket.gethostname(), os.getpid(), began(os.getpid())])
             trial.set_user_attr(ALIVE, time.time())
+            if self.sampler_of is not None:
+                self.study.sampler = self.sampler_of(slot)
             return trial
         return None
 
     def free_dead(self) -> int:
         """Let trials fail whose process is gone, and put others with the same values into their slots; how many."""
-        with self.lock:
+        with self.lock():
             return self._free_dead()
 
     def _free_dead(self) -> int:
@@ -226,9 +264,9 @@ class Slots:
                 if 0 <= trial.user_attrs.get(SLOT, -1) < self.total]  # fmt: skip
 
     def _values(self, slot: int) -> dict[str, Any]:
-        """Those of the last failed trial of a slot, whose run may have begun; none of a slot that never had one."""
+        """Those of the last failed trial of a slot, whose run may have begun, or what the grid has for it."""
         failed = [trial for trial in self.trials() if trial.user_attrs[SLOT] == slot and _failed(trial)]
-        return dict(failed[-1].params) if failed else {}
+        return dict(failed[-1].params if failed else self.grid[slot] if self.grid else {})
 
 
 def is_alive(trial: FrozenTrial) -> bool:

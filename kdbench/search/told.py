@@ -16,7 +16,7 @@ from kdbench.error import KdbenchError
 from kdbench.outcome import Outcome
 from kdbench.search.objective import Constraint, Objective
 from kdbench.search.pruning import REPORTED, Reporter, reporting
-from kdbench.search.sampler import VIOLATIONS, make_pruner
+from kdbench.search.sampler import make_pruner
 from kdbench.search.study import ALIVE, open_storage
 from kdbench.store import Store, read_json
 from kdbench.sweep import reason_of
@@ -100,7 +100,8 @@ class Told:
             record = read_json(Store(store).path("run", str(outcome.signature)) / "record.json")
             try:
                 values = [objective.value(record) for objective in self.objectives]
-                trial.set_user_attr(VIOLATIONS, [each.violation(record) for each in self.constraints])
+                for each in self.constraints:
+                    trial.set_constraint(str(each), each.violation(record))
             except KdbenchError as error:
                 outcome = Outcome("failed", outcome.signature, None, str(error))
             else:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from kdbench.error import KdbenchError
 from kdbench.search.objective import Constraint, Objective
-from kdbench.search.sampler import VIOLATIONS
 from kdbench.search.told import LABEL, SIGNATURE
 
 if TYPE_CHECKING:
@@ -59,13 +58,13 @@ def warm_start(
             values = [each.value(record) for each in objectives]
         except KdbenchError:  # its values do not make a run here
             continue
-        attributes = {SIGNATURE: artefact.signature, LABEL: " ".join(overrides[len(space.fixed) :])}
         study.add_trial(
             optuna.trial.create_trial(
                 params=params,
                 distributions={key: space.searched[key] for key in params},
                 values=values,
-                user_attrs={**attributes, VIOLATIONS: [each.violation(record) for each in constraints]},
+                user_attrs={SIGNATURE: artefact.signature, LABEL: " ".join(overrides[len(space.fixed) :])},
+                constraints={str(each): each.violation(record) for each in constraints},
             )
         )
         added += 1

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 import kdbench
 from kdbench.report.collect import collect
 from kdbench.search.pruning import REPORTED
-from kdbench.search.study import SLOT
+from kdbench.search.study import OWNER, SLOT
 from kdbench.search.told import REASON, SIGNATURE
 from kdbench.store import Store
 
@@ -113,6 +113,41 @@ def test_a_search_that_is_killed_twice_ends_with_as_many_trials_as_it_was_to_hav
     again = [trial.params for trial in trials]
     assert all(trial.params in again for trial in lost), "an interrupted trial goes on with its values"
     assert "5 of 5 trials" in run(search), "and nothing is left to do"
+
+
+def test_four_processes_on_one_server_make_the_trials_of_a_study_together(
+    command: Command, database: str, tmp_path: Path
+) -> None:
+    """One is killed in the middle of a trial; the others make that one too, and none waits for it for ever."""
+    search = [*command(RATE, "hydra.sweeper.n_trials=9", f"hydra.sweeper.storage={database}")]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": dict(os.environ)}
+    workers: list[subprocess.Popen[bytes]] = [
+        subprocess.Popen([*search, f"hydra.sweep.dir={tmp_path / worker}"], **quiet)  # type: ignore[call-overload]
+        for worker in "abcd"
+    ]
+
+    def makes_one(process: int) -> bool:
+        return done(database) >= 0 and any(
+            trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER, (None, 0))[1] == process
+            for trial in trials_of(database)
+        )
+
+    until(lambda: makes_one(workers[0].pid))
+    workers[0].kill()
+    codes = [worker.wait(timeout=300) for worker in workers]
+    assert codes == [-signal.SIGKILL, 0, 0, 0]
+    trials = ended(study_of(database))
+    assert sorted(trial.user_attrs[SLOT] for trial in trials) == list(range(9))
+    assert len({trial.params["optimizer.lr"] for trial in trials}) == 9, "no two of them began with the same value"
+    assert len({trial.user_attrs[SIGNATURE] for trial in trials}) == 9
+    assert len({trial.user_attrs[OWNER][1] for trial in trials}) >= 3, "each had its part"
+
+
+def trials_of(storage: str) -> list[optuna.trial.FrozenTrial]:
+    try:
+        return study_of(storage).trials
+    except (IndexError, KeyError):
+        return []
 
 
 def done(storage: str) -> int:

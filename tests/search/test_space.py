@@ -65,6 +65,16 @@ def test_groups_come_first_and_a_key_that_their_choice_lacks_is_not_asked_for() 
     assert seen == {"method=label", "method=kd"}
 
 
+def test_a_grid_has_every_combination_once_of_the_keys_that_it_is_asked_for() -> None:
+    space = space_of(["t=range(1,4)", "method=label,kd", "s=range(0.0,1.0,0.5)"], LOADER)
+    found = space.combinations(lambda overrides, key: key != "t" or "method=kd" in overrides)
+    assert len(found) == 2 + 3 * 2 and len({tuple(each.items()) for each in found}) == 8
+    assert all(("t" in each) == (each["method"] == "kd") for each in found)
+    assert {each["s"] for each in found} == {0.0, 0.5}
+    with pytest.raises(KdbenchError, match="a list of values of t"):
+        space_of(["t=interval(1,4)"], LOADER).combinations(always)
+
+
 def test_a_value_is_written_as_hydra_reads_it() -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,23 @@ from optuna.trial import TrialState
 
 from kdbench.error import KdbenchError
 from kdbench.search import study as studies
+from kdbench.search.sampler import make_sampler
 from kdbench.search.study import ALIVE, OWNER, SLOT, Slots, began, is_alive, lock_of, open_storage, open_study, shown
 
 SPACE = {"space": "abc"}
 
 
-def opened(path: Path, total: int = 5, **about: Any) -> Slots:
-    storage = open_storage(str(path))
-    sampler = optuna.samplers.RandomSampler(seed=0)
-    study = open_study(storage, "s", ["maximize"], {**SPACE, **about}, sampler, optuna.pruners.NopPruner())
-    return Slots(study, total, lock_of(str(path)))
+def opened(url: str, total: int = 5, **about: Any) -> Slots:
+    study = open_study(open_storage(url), "s", ["maximize"], {**SPACE, **about}, optuna.pruners.NopPruner())
+    sampler_of = make_sampler({"name": "random", "seed": 0}, 1, False)
+    return Slots(study, total, sampler_of, lock=partial(lock_of, url))
 
 
-@pytest.fixture(params=["studies.db", "studies.log"])
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return tmp_path / str(request.param)
+@pytest.fixture(params=["studies.db", "studies.log", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("database"))
+    return str(tmp_path / str(request.param))
 
 
 def make(slots: Slots, state: TrialState = TrialState.COMPLETE) -> Any:
@@ -41,23 +44,23 @@ def make(slots: Slots, state: TrialState = TrialState.COMPLETE) -> Any:
     return trial
 
 
-def test_as_many_as_were_asked_for_and_no_more(path: Path) -> None:
-    slots = opened(path)
+def test_as_many_as_were_asked_for_and_no_more(url: str) -> None:
+    slots = opened(url)
     slots.fill()
     slots.fill()
     made = [make(slots, TrialState.PRUNED if place % 2 else TrialState.COMPLETE) for place in range(5)]
     assert slots.take() is None and slots.left() == 0
     assert [trial.user_attrs[SLOT] for trial in made] == [0, 1, 2, 3, 4]
-    again = opened(path)
+    again = opened(url)
     again.fill()
     assert again.take() is None and len(again.ended()) == 5
-    more = opened(path, total=7)
+    more = opened(url, total=7)
     more.fill()
     assert more.left() == 2
 
 
-def test_a_failed_trial_frees_its_slot_for_the_next_command_with_its_values(path: Path) -> None:
-    slots = opened(path, total=2)
+def test_a_failed_trial_frees_its_slot_for_the_next_command_with_its_values(url: str) -> None:
+    slots = opened(url, total=2)
     slots.fill()
     failed = make(slots, TrialState.FAIL)
     make(slots)
@@ -68,8 +71,8 @@ def test_a_failed_trial_frees_its_slot_for_the_next_command_with_its_values(path
     assert again.suggest_float("x", 0.0, 1.0) == failed.params["x"]
 
 
-def test_two_that_fill_at_once_make_no_trial_twice(path: Path) -> None:
-    slots = opened(path, total=3)
+def test_two_that_fill_at_once_make_no_trial_twice(url: str) -> None:
+    slots = opened(url, total=3)
     slots.fill()
     for slot in range(3):  # as another process does that looked before the first had written
         slots.study.enqueue_trial({}, user_attrs={SLOT: slot})
@@ -80,8 +83,8 @@ def test_two_that_fill_at_once_make_no_trial_twice(path: Path) -> None:
     assert made == [0, 1, 2] and len(slots.ended()) == 3 and slots.left() == 0
 
 
-def test_a_trial_of_a_dead_process_is_made_again_with_its_values(path: Path) -> None:
-    slots = opened(path, total=1)
+def test_a_trial_of_a_dead_process_is_made_again_with_its_values(url: str) -> None:
+    slots = opened(url, total=1)
     slots.fill()
     lost = slots.take()
     assert lost is not None
@@ -98,9 +101,9 @@ def test_a_trial_of_a_dead_process_is_made_again_with_its_values(path: Path) -> 
     assert states == [TrialState.FAIL, TrialState.RUNNING]
 
 
-def test_signs_of_life(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signs_of_life(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here a process is looked up, with the time at which it began; elsewhere its silence counts."""
-    slots = opened(path, total=1)
+    slots = opened(url, total=1)
     slots.fill()
     trial = slots.take()
     assert trial is not None
@@ -118,33 +121,35 @@ def test_signs_of_life(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_alive(found())
 
 
-def work(path: Path, total: int) -> None:
-    slots = opened(path, total)
+def work(url: str, total: int) -> None:
+    slots = opened(url, total)
     slots.fill()
     while (trial := slots.take()) is not None:
         trial.suggest_float("x", 0.0, 1.0)
         slots.study.tell(trial, 1.0)
 
 
-def test_processes_share_a_study(path: Path) -> None:
+def test_processes_share_a_study(url: str) -> None:
+    """Each slot draws from a seed of its own, so that no two processes begin with the same values."""
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=work, args=(path, 12)) for _ in range(3)]
+    workers = [context.Process(target=work, args=(url, 12)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
-    slots = opened(path, 12)
+    slots = opened(url, 12)
     complete = [trial for trial in slots.study.trials if trial.state == TrialState.COMPLETE]
-    assert sorted(trial.user_attrs[SLOT] for trial in complete) == list(range(12))
+    assert sorted(trial.user_attrs[SLOT] for trial in complete) == list(range(12)) and len(slots.study.trials) == 12
+    assert len({trial.params["x"] for trial in complete}) == 12
 
 
-def test_a_study_that_looks_for_something_else_is_refused(path: Path) -> None:
-    opened(path)
+def test_a_study_that_looks_for_something_else_is_refused(url: str) -> None:
+    opened(url)
     with pytest.raises(KdbenchError, match="study_name=s is a study with another search space"):
-        opened(path, space="abd")
+        opened(url, space="abd")
     with pytest.raises(KdbenchError, match="is a study that looks for maximize, not for minimize"):
-        open_study(open_storage(str(path)), "s", ["minimize"], SPACE, None, None)
+        open_study(open_storage(url), "s", ["minimize"], SPACE, None)
 
 
 def test_a_storage_that_cannot_be_had_is_refused_without_its_password(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Every sampler and pruner of the configuration is one of Optuna, and draws for each slot from a seed of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from omegaconf import OmegaConf
+
+from kdbench.config import CONF_DIR
+from kdbench.error import KdbenchError
+from kdbench.search.sampler import PRUNERS, SAMPLERS, make_pruner, make_sampler
+
+FOLDER = CONF_DIR / "hydra" / "sweeper"
+
+
+def options(group: str) -> list[Path]:
+    return sorted((FOLDER / group).glob("*.yaml"))
+
+
+def node(path: Path) -> dict[str, Any]:
+    found: Any = OmegaConf.to_container(OmegaConf.load(path))
+    return dict(found)
+
+
+def test_the_configuration_has_each_of_them_under_its_name() -> None:
+    for group, known in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
+        assert {node(path)["name"] for path in options(group)} == {path.stem for path in options(group)} == set(known)
+
+
+@pytest.mark.parametrize("path", options("sampler"), ids=lambda path: path.stem)
+def test_a_slot_draws_what_its_seed_says_and_another_slot_something_else(path: Path) -> None:
+    def drawn(slot: int) -> float:
+        sampler = make_sampler({**node(path), "seed": 3}, 1, False)(slot)
+        return optuna.create_study(sampler=sampler).ask().suggest_float("x", 0.0, 1.0)
+
+    assert drawn(0) == drawn(0)
+    assert len({drawn(slot) for slot in range(4)}) == (4 if path.stem != "qmc" else 1), "a sequence has one seed"
+
+
+@pytest.mark.parametrize("path", options("pruner"), ids=lambda path: path.stem)
+def test_a_pruner_judges(path: Path) -> None:
+    study = optuna.create_study(direction="maximize", pruner=make_pruner(node(path)))
+    for value in [0.9] * 12 + [0.1]:
+        trial = study.ask()
+        pruned = False
+        for step in range(1, 5):
+            trial.report(value, step)
+            pruned = pruned or trial.should_prune()
+        study.tell(trial, value)
+    assert pruned == (path.stem != "none")
+
+
+@pytest.mark.parametrize(
+    ("given", "objectives", "constrained", "sentence"),
+    [
+        ({"name": "annealing"}, 1, False, "hydra.sweeper.sampler.name=annealing is unknown: choose among tpe,"),
+        ({"name": "tpe", "startup": 3}, 1, False, "hydra.sweeper.sampler cannot be built"),
+        ({"name": "cmaes"}, 2, False, "knows one objective and no bounds"),
+        ({"name": "cmaes"}, 1, True, "knows one objective and no bounds"),
+    ],
+)
+def test_a_sampler_that_does_not_fit_is_refused(
+    given: dict[str, Any], objectives: int, constrained: bool, sentence: str
+) -> None:
+    with pytest.raises(KdbenchError, match=sentence):
+        make_sampler(given, objectives, constrained)
+
+
+def test_a_pruner_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(KdbenchError, match=r"hydra\.sweeper\.pruner\.name=axe is unknown: choose among none, median,"):
+        make_pruner({"name": "axe"})
+    with pytest.raises(KdbenchError, match=r"hydra\.sweeper\.pruner cannot be built"):
+        make_pruner({"name": "median", "patience": 3})
