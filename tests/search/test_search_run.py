@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 import kdbench
 from kdbench.report.collect import collect
 from kdbench.search.pruning import REPORTED
-from kdbench.search.study import OWNER, SLOT
+from kdbench.search.study import OWNER, SLOT, open_storage
 from kdbench.search.told import REASON, SIGNATURE
 from kdbench.store import Store
 
@@ -58,7 +58,8 @@ RATE = "optimizer.lr=tag(log,interval(1e-6,3e-2))"
 PRUNED = ["training.epochs=4", "hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=2"]
 
 
-def study_of(storage: str, name: str | None = None) -> optuna.Study:
+def study_of(url: str, name: str | None = None) -> optuna.Study:
+    storage = open_storage(url)
     summaries = optuna.get_all_study_summaries(storage)
     return optuna.load_study(study_name=name or summaries[0].study_name, storage=storage)
 
