@@ -20,7 +20,7 @@ FILE = "optimization_results.yaml"
 def best(trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> list[FrozenTrial]:
     """The finished trials within their constraints that no other one beats: of one objective the first of the best, of
     several their Pareto front, ordered by the first objective."""
-    feasible = [trial for trial in trials if trial.values and all(each <= 0 for each in trial.constraints.values())]
+    feasible = [trial for trial in _finished(trials) if all(each <= 0 for each in trial.constraints.values())]
     signs = [-1.0 if each.direction == "maximize" else 1.0 for each in objectives]
     costs = [tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)) for trial in feasible]
     front = [
@@ -28,6 +28,11 @@ def best(trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> list
     ]
     front.sort(key=lambda trial: (signs[0] * trial.values[0], trial.number))
     return front[:1] if len(objectives) == 1 else front
+
+
+def _finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those with values of their own: that of a pruned one is what it was reported last."""
+    return [trial for trial in trials if trial.state.name == "COMPLETE"]
 
 
 def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -45,7 +50,7 @@ def summary(
         objectives: of the search.
         total: how many trials it was to have.
     """
-    finished = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    finished = _finished(trials)
     impossible = [trial for trial in trials if trial.state.name == "PRUNED" and SIGNATURE not in trial.user_attrs]
     parts = [f"{len(finished)} finished", f"{len(trials) - len(finished) - len(impossible)} pruned"]
     parts += [f"{len(impossible)} impossible"] if impossible else []
@@ -87,6 +92,5 @@ def jobs(trials: Sequence[FrozenTrial]) -> list[Job]:
     """The finished trials as jobs of a sweep, which `kdbench-report` reads."""
     return [
         Job((), str(trial.user_attrs.get(LABEL, "")), "finished", trial.user_attrs[SIGNATURE], score=trial.values[0])
-        for trial in trials
-        if trial.values and SIGNATURE in trial.user_attrs
+        for trial in _finished(trials)
     ]

@@ -136,9 +136,8 @@ def line(study: Study, number: int, outcome: Outcome) -> str:
     """What is said after a trial."""
     (trial,) = [each for each in study.get_trials(deepcopy=False) if each.number == number]
     values = ", ".join(f"{value:.4g}" for value in trial.values or ())
-    return (
-        f"trial {number} {outcome.status}: {trial.user_attrs.get(LABEL, '')} {values or outcome.reason or ''}".rstrip()
-    )
+    said = outcome.reason or values
+    return f"trial {number} {outcome.status}: {trial.user_attrs.get(LABEL, '')} {said}".rstrip()
 
 
 @contextmanager

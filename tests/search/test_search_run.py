@@ -83,7 +83,7 @@ def test_a_search_is_pruned_and_answers_in_words_and_files(command: Command, sto
         assert (trial.params["method"] == "kd") == (temperature.partition("=")[0] in trial.params)
         done, planned = trial.user_attrs[REPORTED]
         assert planned == 4 and (done == 4 if trial.state == TrialState.COMPLETE else done < 4)
-        assert trial.values is None or trial.intermediate_values[4] <= trial.values[0]
+        assert trial.state == TrialState.PRUNED or trial.intermediate_values[4] <= trial.values[0]
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     assert f"7 of 7 trials: {len(finished)} finished, {7 - len(finished)} pruned" in said
     best = max(finished, key=lambda trial: (trial.values[0], -trial.number))
