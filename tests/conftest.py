@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,3 +132,40 @@ def narrow_in(tiny_in: Callable[..., list[str]]) -> Callable[..., list[str]]:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """One store for all tests of a file; many files have a fixture of this name of their own."""
     return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Headless Chromium of the system; the test is skipped, visibly, where it is absent."""
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("needs the program chromium: apt-get install chromium-headless-shell")
+    with sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Iterator[Any]:
+    """A page of a browser without a network, whose console must stay empty."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    page, said = context.new_page(), []
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.route("**/*", lambda route: _local(route, said))
+    yield page
+    context.close()
+    assert said == []
+
+
+def _local(route: Any, said: list[str]) -> None:
+    """Let pass what needs no network; note anything else."""
+    local = ("file:", "data:", "blob:", "http://127.0.0.1:", "http://localhost:")
+    if route.request.url.startswith(local):
+        route.continue_()
+    else:
+        said.append(f"asked for {route.request.url}")
+        route.abort()

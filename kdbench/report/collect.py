@@ -9,6 +9,7 @@ from typing import Any
 
 from kdbench.error import KdbenchError
 from kdbench.json_file import read_json
+from kdbench.store import Store
 
 SWEEP, RUN, RECORD = "sweep.json", "run.json", "record.json"
 REQUIRED = ("signature", "task", "score", "metrics", "student")  # what a row of the table cannot do without
@@ -22,7 +23,8 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Job:
-    """One cell and seed of a study. `record` is None where there is no result; then `reason` says why."""
+    """One cell and seed of a study. `record` is None where there is no result; then `reason` says why. `store` is that
+    which was looked into."""
 
     status: str
     signature: str | None
@@ -30,6 +32,7 @@ class Job:
     overrides: tuple[str, ...]
     reason: str | None
     record: Mapping[str, Any] | None
+    store: Store | None = None
 
     @property
     def label(self) -> str:
@@ -138,7 +141,7 @@ def _job(
 ) -> Job:
     """The job with its record, looked for whatever the status: a killed sweep never wrote the last statuses."""
     texts = {name: str(value) for name, value in axes.items()}
-    bare = Job(status, signature, texts, overrides, reason or REASONS.get(status), None)
+    bare = Job(status, signature, texts, overrides, reason or REASONS.get(status), None, Store(store))
     path = store / "run" / str(signature) / RECORD
     if signature is not None and path.is_file():
         try:

@@ -60,6 +60,7 @@ def write_report(study: Study, out: Path, split: str | None = None) -> tuple[str
     """
     from kdbench.report.answer import answers
     from kdbench.report.drawing import inline_svg
+    from kdbench.report.explore import explorer
     from kdbench.report.guideline import guideline
     from kdbench.report.markdown import markdown, short
     from kdbench.report.page import page
@@ -79,7 +80,8 @@ def write_report(study: Study, out: Path, split: str | None = None) -> tuple[str
             frame.to_csv(out / f"{name}.csv", index=False)
         (out / "summary.md").write_text(markdown(study, made, answered, found), encoding="utf-8")
         _draw(out, figures)
-        path.write_text(page(study, made, answered, found, inline), encoding="utf-8")
+        shown = page(study, made, answered, found, inline, explorer=explorer(study, made))
+        path.write_text(shown, encoding="utf-8")
     except OSError as error:
         raise KdbenchError(f"the report cannot be written to {out} ({error.strerror}); choose another --out") from error
     return short(study, made, found), path

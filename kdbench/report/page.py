@@ -1,20 +1,20 @@
-"""The page of a report: one HTML file that needs no network, no other file and no JavaScript."""
+"""The page of a report: one HTML file that needs no network and no other file, and JavaScript only to explore."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from kdbench import __version__
 from kdbench.report.answer import Answers
 from kdbench.report.collect import Study
 from kdbench.report.column import Column
+from kdbench.report.explore import Explorer
 from kdbench.report.guideline import Guideline
 from kdbench.report.markdown import REMARKS, SUPPORTED, UNDECIDED, supported_or_none
 from kdbench.report.number import percent, rough
@@ -37,6 +37,7 @@ def page(
     found: Guideline,
     figures: Mapping[str, str],
     made: datetime | None = None,
+    explorer: Explorer | None = None,
 ) -> str:
     """The HTML text.
 
@@ -44,12 +45,15 @@ def page(
         study, tables, answers, found: what the report tells.
         figures: SVG elements of ours (not escaped) by the section they stand in: `score`, `gains`, `effects`, `pareto`.
         made: the date shown, by default now.
+        explorer: of the interactive part; None: without one.
     """
-    source = files("kdbench.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("kdbench", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
     records = [job.record or {} for job in study.runs]
     columns = printed(tables)
-    return environment.from_string(source).render(
+    return environment.get_template(TEMPLATE).render(
         study=study,
         tasks=list(dict.fromkeys(tables.runs["task"])),
         columns=columns,
@@ -62,7 +66,9 @@ def page(
         constant=tables.constant,
         run_columns=(run_columns := _run_columns(tables)),
         runs=_rows(run_columns),
+        signatures=list(tables.runs["signature"]),
         guards=_guards(records),
+        explorer=explorer,
         versions=versions(records),
         made=(made or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         kdbench=__version__,

@@ -1,0 +1,66 @@
+"""The page in a browser: real runs, charts that are there, filters that work, and an empty console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kdbench
+from kdbench.json_file import write_json
+from kdbench.report.collect import collect
+from kdbench.report.command import write_report
+from kdbench.store import Store
+
+
+@pytest.fixture(scope="module")
+def page(store: Store, tiny_in: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of two methods and two seeds, one of the texts with markup in it."""
+    jobs = []
+    for method in ("label", "soft"):
+        for seed in ("1", "2"):
+            overrides = tiny_in(store.root, f"method={method}", f"seed={seed}", "training.log_every_steps=2")
+            signature = kdbench.run(kdbench.compose(overrides))["signature"]
+            axes = {"method": method, "seed": seed}
+            jobs.append({"signature": signature, "status": "finished", "axes": axes, "overrides": [], "reason": None})
+    folder = tmp_path_factory.mktemp("sweep")
+    write_json(folder / "sweep.json", {"name": "<b>which</b>", "store": str(store.root), "jobs": jobs})
+    return write_report(collect(folder), folder / "report")[1]
+
+
+def test_charts_filters_and_examples(page: Path, browser: Any) -> None:
+    browser.goto(page.as_uri())
+    for chart in ("parallel", "pareto", "curves", "confusion"):
+        assert browser.locator(f"#{chart} .main-svg").count() > 0, chart
+    assert browser.locator("#chosen").inner_text() == "4 of 4 runs chosen."
+    assert browser.locator("#curves .scatterlayer .trace").count() == 4
+    assert browser.locator("#examples tbody tr").count() == 25
+    assert browser.locator("h1").inner_text() == "<b>which</b>"
+
+    browser.locator("#filters input[data-column=method][value=label]").uncheck()
+    assert browser.locator("#chosen").inner_text() == "2 of 4 runs chosen."
+    assert browser.locator("#curves .scatterlayer .trace").count() == 2
+    assert browser.locator("tr[data-run]:not([hidden])").count() == 2
+    assert all("soft" in text for text in browser.locator("#run option").all_inner_texts())
+
+    browser.locator("#number").select_option("train/term/soft")
+    assert browser.locator("#curves .ytitle").text_content() == "train/term/soft"
+    browser.locator("#cost").select_option("latency")
+    assert "milliseconds" in browser.locator("#pareto .xtitle").text_content()
+    before = browser.locator("#examples tbody").inner_text()
+    browser.locator("#run").select_option(index=1)
+    assert browser.locator("#examples tbody").inner_text() != before
+
+    title = browser.locator("table.sortable th button", has_text="score").first
+    title.click()
+    assert browser.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_without_scripts_the_page_is_whole_but_for_its_interactive_part(page: Path, chromium: Any) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    shown = context.new_page()
+    shown.goto(page.as_uri())
+    assert shown.locator("#explore").is_hidden() and shown.locator("h2", has_text="Summary").is_visible()
+    context.close()
