@@ -1,4 +1,4 @@
-"""The loggers of a run: CSV always, W&B and TensorBoard where the group `logger` asks for them."""
+"""The loggers of a run: CSV always, TensorBoard, Trackio and W&B where the group `logger` asks for them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
+    from kdbench.finished_run import FinishedRun
+
 
 @dataclass(frozen=True)
 class Trackers:
@@ -26,15 +28,18 @@ class Trackers:
         for logger in self.lightning:
             logger.log_metrics(dict(values), step=step)
 
-    def finish(self, summary: Mapping[str, float]) -> None:
-        """Log the final metrics where a table of runs reads them: W&B's summary, TensorBoard's HPARAMS."""
+    def finish(self, summary: Mapping[str, float], run: FinishedRun | None = None) -> None:
+        """Log the final numbers where a table of runs reads them (the summary of a tracker, TensorBoard's HPARAMS), and
+        what a tracker shows of a finished run."""
         from pytorch_lightning.loggers import TensorBoardLogger
 
-        from kdbench.wandb_logger import WandbLogger
+        from kdbench.tracker import Tracker
 
         for logger in self.lightning:
-            if isinstance(logger, WandbLogger):
+            if isinstance(logger, Tracker):
                 logger.summarise(summary)
+                if run is not None:
+                    logger.show(run)
             elif isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(dict(self.axes), dict(summary))
 
@@ -48,11 +53,11 @@ def loggers(
     Args:
         cfg: the completed configuration; `cfg.logger` chooses, the whole of it is what W&B shows as the run's config.
         folder: where they write (`metrics.csv`, `wandb/`, `tensorboard/`); without it none is started.
-        axes: the run's choices, flat columns of its own in W&B (`axis/knowledge`) and TensorBoard.
-        name: what W&B calls the run.
-        group: the sweep's name, W&B's group.
+        axes: the run's choices, flat columns of their own in a tracker (`axis/knowledge`) and TensorBoard.
+        name: what a tracker calls the run.
+        group: the sweep's name, the group of its runs.
     """
-    from kdbench.wandb_logger import WandbLogger
+    from kdbench.tracker import Tracker
 
     started: list[Logger] = []
     exit_code = 1
@@ -62,13 +67,15 @@ def loggers(
                 started.append(_csv(folder))
             if cfg.logger.tensorboard:
                 started.append(_tensorboard(folder))
+            if cfg.logger.trackio is not None:
+                started.append(_trackio(cfg, axes, name, group))
             if cfg.logger.wandb is not None:
-                started.append(WandbLogger.start(cfg, folder, axes, name, group))
+                started.append(_wandb(cfg, folder, axes, name, group))
         yield Trackers(tuple(started), axes)
         exit_code = 0
     finally:
         for logger in started:
-            if isinstance(logger, WandbLogger):
+            if isinstance(logger, Tracker):
                 logger.close(exit_code)
             else:
                 logger.finalize("failed" if exit_code else "success")
@@ -90,3 +97,15 @@ def _tensorboard(folder: Path) -> TensorBoardLogger:
     from pytorch_lightning.loggers import TensorBoardLogger
 
     return TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False)
+
+
+def _trackio(cfg: DictConfig, axes: Mapping[str, str], name: str, group: str | None) -> Logger:
+    from kdbench.trackio_logger import TrackioLogger
+
+    return TrackioLogger.start(cfg, axes, name, group)
+
+
+def _wandb(cfg: DictConfig, folder: Path, axes: Mapping[str, str], name: str, group: str | None) -> Logger:
+    from kdbench.wandb_logger import WandbLogger
+
+    return WandbLogger.start(cfg, folder, axes, name, group)

@@ -137,9 +137,11 @@ def _prepare_teacher(context: TeacherContext) -> None:
 
 def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) -> bool:
     """Make what the store lacks; whether the record is of this call."""
+    from kdbench.finished_run import FinishedRun
     from kdbench.logger import loggers
     from kdbench.record import build_record
     from kdbench.stage import build_stage
+    from kdbench.tracker import summary
 
     name = f"{plan.checked.task.name} {plan.signature}"
     with loggers(cfg, folder, plain(cfg.axes), name, cfg.sweep) as trackers:
@@ -155,5 +157,5 @@ def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) 
             built.append(unfinished)
 
         finished = store.obtain("run", plan.signature, build)
-        trackers.finish(read_json(finished / "record.json")["metrics"])
+        trackers.finish(summary(read_json(finished / "record.json")), FinishedRun(store, plan.signature))
     return bool(built)

@@ -1,101 +1,139 @@
-"""Weights & Biases as an extra sink of numbers: it can neither fail a run nor hold it up."""
+"""Weights & Biases: numbers and tables of runs, in the group of their sweep."""
 
 from __future__ import annotations
 
-import logging
 import netrc
 import os
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers.logger import Logger
 
 from kdbench.error import KdbenchError
+from kdbench.example_table import confusion, example_table
+from kdbench.tracker import Tracker, columns, log, reason
+from kdbench.value import switch, whole
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from kdbench.finished_run import FinishedRun
 
 MODES = ("auto", "online", "offline", "disabled")
 HOST = "api.wandb.ai"
 """Under which `wandb login` has always filed keys for the public server, whatever that is called now."""
 
 
-class WandbLogger(Logger):
-    """One W&B run. After the first fault of W&B it warns and is silent; records are written elsewhere.
+class WandbLogger(Tracker):
+    """One W&B run.
 
-    Unlike Lightning's own logger of this name it shares no run between fits, uploads nothing but numbers, and lets no
-    exception of W&B into the training.
+    Args:
+        run: of W&B.
+        examples: rows of the table of examples; 0: no tables.
+        artifact: whether the finished student is uploaded.
     """
 
-    def __init__(self, run: Any) -> None:
-        super().__init__()
-        self._run = run
+    title = "W&B"
+
+    def __init__(self, run: Any, examples: int = 0, artifact: bool = False) -> None:
+        super().__init__(run)
+        self.examples, self.artifact = examples, artifact
 
     @classmethod
     def start(cls, cfg: DictConfig, folder: Path, axes: Mapping[str, str], name: str, group: str | None) -> WandbLogger:
         """Begin a run in the mode of `logger.wandb.mode`; where online fails, offline, with one warning."""
-        wanted = OmegaConf.to_container(cfg.logger.wandb, resolve=True)
-        assert isinstance(wanted, dict)
-        if wanted["mode"] not in MODES:
-            raise KdbenchError(f"logger.wandb.mode={wanted['mode']} is unknown; choose one of {', '.join(MODES)}")
-        config = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(config, dict)
-        options = {
-            "project": wanted["project"],
-            "entity": wanted["entity"],
-            "tags": wanted["tags"],
-            "dir": str(wanted["folder"] or folder),
-            "name": name,
-            "group": group,
-            "config": {**config, **{f"axis/{axis}": value for axis, value in axes.items()}},
-        }
-        return cls(_start(options, wanted["settings"], wanted["mode"]))
-
-    @property
-    def name(self) -> str | None:
-        return "wandb"
-
-    @property
-    def version(self) -> str | None:
-        return None if self._run is None else str(self._run.id)
+        wanted = settings_of(cfg)
+        config: Any = OmegaConf.to_container(cfg, resolve=True)
+        options = options_of(wanted, folder, name, group) | {"config": columns(config, axes), "job_type": "run"}
+        return cls(begin(options, wanted), wanted["examples"], wanted["artifact"])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers over `step`, an optimizer step."""
-        self._try(lambda run: run.log(dict(metrics) if step is None else {**metrics, "step": step}))
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the whole configuration was given at the start."""
+        self.attempt(lambda run: run.log(dict(metrics) if step is None else {**metrics, "step": step}))
 
     def summarise(self, summary: Mapping[str, float]) -> None:
-        """Set the final metrics, the columns of W&B's table of runs."""
-        self._try(lambda run: run.summary.update(dict(summary)))
+        """Set the final numbers, the columns of W&B's table of runs."""
+        self.attempt(lambda run: run.summary.update(dict(summary)))
+
+    def show(self, run: FinishedRun) -> None:
+        """Log the tables `examples/validation`, where student and teacher are furthest apart, and, of classes,
+        `confusion/validation`; the student as the artifact `student-<signature>`, if that was asked for."""
+        if self.examples:
+            self.attempt(lambda active: active.log(_tables(run, self.examples)))
+        if self.artifact:
+            self.attempt(lambda active: _upload(active, run))
 
     def close(self, exit_code: int) -> None:
         """End the run; what is not uploaded within `settings.finish_timeout` seconds stays on the disk."""
-        self._try(lambda run: run.finish(exit_code=exit_code))
+        self.attempt(lambda run: run.finish(exit_code=exit_code))
         self._run = None
 
-    def _try(self, action: Callable[[Any], object]) -> None:
-        if self._run is None:
-            return
-        try:
-            action(self._run)
-        except Exception as error:  # of any class: a tracker must not end a run
-            log.warning("W&B failed (%s); the run goes on without it", _reason(error))
-            self._run = None
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """The node `logger.wandb`, checked.
+
+    Raises:
+        KdbenchError: an unknown mode, or a number of examples that is none.
+    """
+    wanted: Any = OmegaConf.to_container(cfg.logger.wandb, resolve=True)
+    if wanted["mode"] not in MODES:
+        raise KdbenchError(f"logger.wandb.mode={wanted['mode']} is unknown; choose one of {', '.join(MODES)}")
+    whole("logger.wandb.examples", wanted["examples"], least=0)
+    switch("logger.wandb.artifact", wanted["artifact"])
+    return dict(wanted)
 
 
-def _start(options: Mapping[str, Any], settings: Mapping[str, Any], mode: str) -> Any:
+def options_of(wanted: Mapping[str, Any], folder: Path, name: str, group: str | None) -> dict[str, Any]:
+    """What `wandb.init` is given of `logger.wandb`."""
+    return {
+        "project": wanted["project"],
+        "entity": wanted["entity"],
+        "tags": wanted["tags"],
+        "dir": str(wanted["folder"] or folder),
+        "name": name,
+        "group": group,
+    }
+
+
+def _tables(run: FinishedRun, limit: int) -> dict[str, Any]:
+    import wandb
+
+    table = example_table(run)
+    if table is None:
+        return {}
+    shown = table.head(limit)
+    rows = [list(row) for row in shown.itertuples(index=False, name=None)]
+    found = {"examples/validation": wandb.Table(columns=list(shown.columns), data=rows, allow_mixed_types=True)}
+    if run.task.kind == "classification":
+        counts = confusion(table, run.task.labels).tolist()
+        data = [[label, *row] for label, row in zip(run.task.labels, counts, strict=True)]
+        columns = ["label", *(f"said {label}" for label in run.task.labels)]
+        found["confusion/validation"] = wandb.Table(columns=columns, data=data)
+    return found
+
+
+def _upload(active: Any, run: FinishedRun) -> None:
+    """Log the student as an artifact, in the form that `kdbench-export` gives it."""
+    import wandb
+
+    from kdbench.export import export
+
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = wandb.Artifact(f"student-{run.signature}", "model", metadata={"task": run.task.name})
+        artifact.add_dir(str(export(run.store, run.signature, Path(folder) / "student")))
+        active.log_artifact(artifact)  # its files are copied before they are uploaded
+
+
+def begin(options: Mapping[str, Any], wanted: Mapping[str, Any]) -> Any:
     """The W&B run, or None where not even an offline one can be had."""
-    chosen = _mode(mode)
+    chosen = _mode(wanted["mode"])
     for attempt in dict.fromkeys((chosen, "offline")):
         try:
-            return _initialise(options, settings, attempt)
+            return _initialise(options, wanted["settings"], attempt)
         except Exception as error:  # no package, no network, a refused key, a full disk, a service that does not start
             then = "without W&B" if attempt == "offline" else "offline; `wandb sync` uploads it later"
-            log.warning("W&B could not start %s (%s): the run goes on %s", attempt, _reason(error), then)
+            log.warning("W&B could not start %s (%s): the run goes on %s", attempt, reason(error), then)
     return None
 
 
@@ -136,7 +174,3 @@ def _has_key() -> bool:
         return bool(settings.api_key) or any(entry[2] for entry in entries if entry)
     except Exception:  # an unreadable file is a file without a key
         return False
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from kdbench.config import CONF_DIR
 from kdbench.error import KdbenchError
 from kdbench.logger import loggers
 from kdbench.wandb_logger import _has_key
+from tests.offline_wandb import read_run
 
 AXES = {"knowledge": "hidden", "student/size": "l2_h128", "seed": "1"}
 
@@ -46,52 +44,6 @@ def config(option: str, seed: int = 1, **wandb: Any) -> DictConfig:
 def rows(path: Path) -> list[dict[str, str]]:
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
-
-
-def records(path: Path) -> Iterator[Any]:
-    """The records of a .wandb file: LevelDB's log format, blocks of 32 KiB, headers of 7 bytes, a file header of 7."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    content, place, message = path.read_bytes(), 7, b""
-    while place + 7 <= len(content):
-        if 32768 - place % 32768 < 7:
-            place += 32768 - place % 32768
-            continue
-        length, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
-        message += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # a full record, or the last part of one
-            yield Record.FromString(message)
-            message = b""
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """What the one W&B run below a job's folder holds; the end of the file is written a moment after `finish`."""
-    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    deadline = time.monotonic() + 30
-    while (found := read_file(file))["exit"] is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
-
-
-def read_file(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"config": {}, "summary": {}, "history": [], "exit": None}
-    for record in records(file):
-        kind = record.WhichOneof("record_type")
-        if kind == "run":
-            found |= {"group": record.run.run_group, "name": record.run.display_name, "tags": list(record.run.tags)}
-            found |= {"project": record.run.project}
-            found["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
-        elif kind == "summary":
-            found["summary"] |= {
-                item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.summary.update
-            }
-        elif kind == "history":
-            row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
-            found["history"].append({key: value for key, value in row.items() if not key.startswith("_")})
-        elif kind == "exit":
-            found["exit"] = record.exit.exit_code
-    return found
 
 
 def test_csv_is_there_at_once_and_takes_new_columns(tmp_path: Path) -> None:
@@ -210,7 +162,7 @@ def test_mode(
     with caplog.at_level(logging.WARNING), loggers(config("wandb", mode=mode), tmp_path, AXES, "run", None) as trackers:
         trackers.metrics(1, {"train/loss": 1.0})
     assert modes == asked
-    warned = [record.getMessage() for record in caplog.records if record.name == "kdbench.wandb_logger"]
+    warned = [record.getMessage() for record in caplog.records if record.name == "kdbench.tracker"]
     assert len(warned) == len(asked) - 1
     if "online" in asked:
         assert "timed out" in warned[0]
@@ -250,7 +202,7 @@ def test_wandb_that_fails_in_the_middle_does_not_fail_the_run(tmp_path: Path, ca
         for step in range(3):
             trackers.metrics(step, {"train/loss": 1.0})
         trackers.finish({"validation/accuracy": 0.5})
-    assert [record.getMessage() for record in caplog.records if record.name == "kdbench.wandb_logger"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "kdbench.tracker"] == [
         "W&B failed (the service is gone); the run goes on without it"
     ]
     assert len(rows(tmp_path / "metrics.csv")) == 3

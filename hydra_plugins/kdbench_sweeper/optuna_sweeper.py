@@ -95,6 +95,7 @@ class OptunaSweeper(Sweeper):
 
         from kdbench.search.search import Search, Settings
         from kdbench.sweep_folder import claim
+        from kdbench.wandb_sweep import show_sweep
 
         params = [f"{key}={value}" for key, value in self.params.items()]
         loader = self.hydra_context.config_loader
@@ -110,7 +111,9 @@ class OptunaSweeper(Sweeper):
             OmegaConf.save(self.config, folder / "multirun.yaml")
             search.run(study, lambda overrides, first: self._launch(overrides, first, folder))
         finally:
-            typer.echo(f"{search.end(study, folder)}\n{folder}")
+            said = search.end(study, folder)
+            show_sweep(search.first, folder)
+            typer.echo(f"{said}\n{folder}")
             lock.release()
 
     def _plain(self) -> dict[str, Any]:

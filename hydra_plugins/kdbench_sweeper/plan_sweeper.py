@@ -93,9 +93,11 @@ class PlanSweeper(Sweeper):
         from kdbench.sweep import describe, failure, number_jobs, summary
         from kdbench.sweep_folder import claim, read_jobs, write_sweep
         from kdbench.sweep_plan import plan_sweep
+        from kdbench.wandb_sweep import show_sweep
 
+        loader = self.hydra_context.config_loader
         grid = self._grid(arguments)
-        put = replacements(self.control, self.hydra_context.config_loader)
+        put = replacements(self.control, loader)
         log.info("Composing and checking %d cells", len(grid.cells))
         given = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
         narrowed = not given.isdisjoint(self.params)
@@ -117,6 +119,7 @@ class PlanSweeper(Sweeper):
             jobs = read_jobs(folder)
         finally:
             lock.release()
+        show_sweep(loader.load_sweep_config(self.config, list(jobs[0].overrides)), folder)
         typer.echo(f"{summary(jobs, folder)}\n{folder}")
         if (sentence := failure(jobs)) is not None:
             raise KdbenchError(sentence)

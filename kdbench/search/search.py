@@ -84,11 +84,11 @@ class Search:
         self.constraints: list[Constraint] = constraints(settings.constraints)
         options = [key for key in self.space.searched if key in self.space.groups]
         chosen = [self.space.override(key, next(iter(self.space.texts[key]))) for key in options]
-        first = compose([*self.space.fixed, *chosen])
-        metrics = [*(first.data or first.corpus or {}).get("metrics", ())]
+        self.first = compose([*self.space.fixed, *chosen])
+        metrics = [*(self.first.data or self.first.corpus or {}).get("metrics", ())]
         refuse_unknown([each.name for each in self.objectives], metrics, "hydra.sweeper.objectives")
         refuse_unknown([each.name for each in self.constraints], metrics, "hydra.sweeper.constraints")
-        self.root = Path(str(first.paths.store)).expanduser()
+        self.root = Path(str(self.first.paths.store)).expanduser()
         name = settings.study_name or f"search-{self.space.signature}"
         storage = settings.storage or str(self.root / "studies.db")
         self.sampler_of = make_sampler(settings.sampler, len(self.objectives), bool(self.constraints))
