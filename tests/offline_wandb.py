@@ -42,6 +42,7 @@ def read_file(file: Path) -> dict[str, Any]:
         if kind == "run":
             found |= {"group": record.run.run_group, "name": record.run.display_name, "tags": list(record.run.tags)}
             found |= {"project": record.run.project, "job_type": record.run.job_type}
+            found |= {"id": record.run.run_id, "sweep": record.run.sweep_id}
             found["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
         elif kind == "summary":
             found["summary"] |= {

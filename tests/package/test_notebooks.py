@@ -1,15 +1,18 @@
-"""Notebooks carry no outputs, and their code runs on the table that a report writes."""
+"""Notebooks carry no outputs, and run from top to bottom: those that train on a small task, the other on a report's table."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 def cells(notebook: Path) -> list[dict[str, Any]]:
@@ -41,8 +44,10 @@ def runs(tmp_path: Path) -> Path:
     return path
 
 
-def test_there_is_one() -> None:
-    assert NOTEBOOKS
+def test_there_are_those_that_are_run_below() -> None:
+    assert {path.stem for path in NOTEBOOKS} == {
+        "add_a_knowledge", "from_teacher_to_export", "quick_start", "read_a_sweep"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -50,14 +55,13 @@ def test_outputs_are_stripped(notebook: Path) -> None:
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells(notebook))
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_code_reads_a_report(notebook: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_reads_a_report(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib
 
     monkeypatch.setenv("KDBENCH_RUNS", str(runs))
     matplotlib.use("agg")
     names: dict[str, Any] = {}
-    for cell in cells(notebook):
+    for cell in cells(FOLDER / "read_a_sweep.ipynb"):
         exec("".join(cell["source"]), names)
     assert names["varied"] == ["method"]
     table = names["table"]
@@ -65,3 +69,58 @@ def test_the_code_reads_a_report(notebook: Path, runs: Path, monkeypatch: pytest
     assert table["score"].tolist() == pytest.approx([0.75, 0.8])
     assert len(names["axis"].collections) == 2 and names["axis"].get_xlim()[0] < 17.4 < names["axis"].get_xlim()[1]
     names["plt"].close("all")
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, str]]:
+    """Runs a notebook in a kernel of its own, as a copy in an empty folder; what its cells answer, by their names. All
+    share a store, as they do for a reader."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    folder = tmp_path_factory.mktemp("notebooks")
+
+    def run(name: str) -> dict[str, str]:
+        copy = shutil.copy(FOLDER / f"{name}.ipynb", folder)
+        notebook = nbformat.read(copy, as_version=4)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("KDBENCH_STORE", str(folder / "store"))
+            NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(folder)}}).execute()
+        found = {}
+        for cell in notebook.cells:
+            answers = [each["data"] for each in cell.get("outputs", ()) if each["output_type"] == "execute_result"]
+            if answers:
+                found[cell["id"]] = answers[-1]["text/plain"] + (" image" if "image/png" in answers[-1] else "")
+        return found
+
+    return run
+
+
+@pytest.mark.embedded
+def test_quick_start(executed: Callable[[str], dict[str, str]]) -> None:
+    found = executed("quick_start")
+    table = found["table"].splitlines()
+    assert [line.split()[0] for line in table[2:]] == ["label", "kd", "hidden", "teacher"]
+    assert all(0.4 < float(line.split()[1]) < 1.0 for line in table[2:])
+    assert float(table[5].split()[1]) > 0.65, "the teacher has learned more than the commonest answer"
+    assert found["plot"].endswith(" image") and found["stored"] == "True"
+
+
+@pytest.mark.embedded
+def test_a_knowledge_of_ones_own(executed: Callable[[str], dict[str, str]]) -> None:
+    found = executed("add_a_knowledge")
+    scores = eval(found["run"])
+    assert set(scores) == {"hidden", "token_spread"} and all(0.4 < score < 1.0 for score in scores.values())
+    assert found["padding"] == "True"
+
+
+@pytest.mark.embedded
+def test_from_a_teacher_to_an_exported_student(executed: Callable[[str], dict[str, str]]) -> None:
+    found = executed("from_teacher_to_export")
+    costs = eval(found["cost"])
+    assert costs["student"][0] < costs["teacher"][0] / 2
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= set(eval(found["write"]))
+    said = eval(found["predict"])
+    assert len(said) == 2 and all(
+        set(each) == {"rotten", "fresh"} and abs(sum(each.values()) - 1) < 0.01 for each in said
+    )
