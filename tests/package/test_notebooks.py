@@ -1,4 +1,4 @@
-"""Notebooks carry no outputs, and run from top to bottom: those that train on a small task, the other on a report's table."""
+"""Notebooks carry no outputs and run from top to bottom: three on a small task, one on the table of a report."""
 
 from __future__ import annotations
 
