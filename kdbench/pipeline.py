@@ -77,14 +77,21 @@ def _never(folder: Path) -> None:
 def prepare(cfg: DictConfig, plan: RunPlan, store: Store, loggers: Sequence[Logger] = ()) -> Context:
     """What the stages of a run begin with, from the store or made now: tokenised data, a fine-tuned teacher, and the
     members and pilots of a team."""
+    import torch
+
     from kdbench.context import Context, TeacherContext
+    from kdbench.module.guards import tells_texts_apart, texts_told_apart
     from kdbench.ood import ood_sets, rows_of_set
+    from kdbench.stage import build_student
     from kdbench.tokenizer import single_tokens
     from kdbench.vocabulary.exported_tokenizer import CARRIES, carries
     from kdbench.vocabulary.tables import Vocabulary
 
     context = Context(cfg, plan, store, {}, loggers)
     context.task.head(context.tokenizer)  # words that are none are refused before a language model is trained
+    if len(context.task.text) > 1 and not tells_texts_apart(context.tokenizer):
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away
+            texts_told_apart(build_student(cfg, context.task, context.tokenizer, None), context.tokenizer)
     if cfg.vocabulary is not None:
         single_tokens(context.tokenizer, cfg.vocabulary.reserved, "vocabulary.reserved")
         if not carries(context.tokenizer):

@@ -28,6 +28,8 @@ class MaskWords(Augmentation):
 
     What becomes of a token depends on the seed, the version, its row's place in the source and its place in the row,
     not on the order in which anything is asked for, and on the other rows only where `rarity` counts words in them.
+    Each token is drawn by itself: the rate holds on average, where the releases of BERT and of Galke et al. 2022 hide
+    exactly so many of a text or of a batch.
 
     Args:
         rate: of the tokens that are no special ones.

@@ -22,7 +22,8 @@ class Layout:
         vector: e, the width of a word's vector; 0 without vectors (`cmow`).
         side: d of a word's d x d matrix; 0 without matrices (`cbow`).
         bidirectional: whether there is a second product, from the last word back, of matrices of its own.
-        turned: whether the second half of a token's state is that of the place as far from the other end, as released.
+        turned: whether the second half of a token's state is that of the place as far from the other end, as released:
+            with padding counted, so that a row's states depend on the length of its batch.
     """
 
     vector: int

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import islice
+from typing import Any
 
 import torch
 
 from kdbench.data.batch import Batch
-from kdbench.data.split import Split
 from kdbench.error import KdbenchError
 from kdbench.model import Model
 from kdbench.module.student import StudentModule
@@ -30,13 +30,18 @@ def tokenizer_fits(tokenizer_size: int, vocabulary: int, whose: str) -> None:
         )
 
 
-def texts_told_apart(student: Model, rows: Split) -> None:
+def texts_told_apart(student: Model, tokenizer: Any) -> None:
     """A student that reads two texts each by itself needs tokens that say whose they are: RoBERTa's do not."""
-    if student.bare.reads_texts_apart and not rows.types.any():
+    if student.bare.reads_texts_apart and not tells_texts_apart(tokenizer):
         raise KdbenchError(
             "student.pair needs tokens that say which of two texts they belong to, and this tokenizer's do not: set "
             "student.pair=joint, or choose a teacher with token types, such as BERT"
         )
+
+
+def tells_texts_apart(tokenizer: Any) -> bool:
+    """Whether a tokenizer gives the tokens of a second text another type."""
+    return any(tokenizer("a", "b", return_token_type_ids=True)["token_type_ids"])
 
 
 def teacher_is_apart(module: StudentModule, optimizer: torch.optim.Optimizer) -> None:

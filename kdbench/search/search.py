@@ -17,7 +17,7 @@ from kdbench.search.objective import Constraint, Objective, constraints, objecti
 from kdbench.search.result import jobs, summary, write_results
 from kdbench.search.sampler import make_pruner, make_sampler
 from kdbench.search.space import Space, refuse_unknown_keys, space_of
-from kdbench.search.study import Slots, lock_of, open_storage, open_study, unreachable
+from kdbench.search.study import SLOT, Slots, lock_of, open_storage, open_study, reachable
 from kdbench.search.told import LABEL, REASON, Told
 from kdbench.search.warm_start import warm_start
 from kdbench.value import share, switch, whole
@@ -97,8 +97,6 @@ class Search:
 
     def open(self) -> Study:
         """The study, new or as it stands, with a waiting trial in every open slot."""
-        from sqlalchemy.exc import SQLAlchemyError
-
         about = {
             "space": self.space.signature,
             "objectives": [each.name for each in self.objectives],
@@ -110,7 +108,7 @@ class Search:
                 f"hydra/sweeper/pruner={self.settings.pruner['name']} looks at one objective and there are "
                 f"{len(self.objectives)}: choose hydra/sweeper/pruner=none"
             )
-        try:
+        with reachable(self.told.storage):
             storage = open_storage(self.told.storage)
             study = open_study(storage, self.told.study, directions, about, pruner)
             if self.settings.warm_start:
@@ -122,16 +120,18 @@ class Search:
                 )
                 log.info("warm start: %d finished runs of the store", added)
             self._slots(study).fill()
-        except SQLAlchemyError as error:
-            raise unreachable(self.told.storage, error) from error
         return study
 
     def run(self, study: Study, launch: Launch) -> None:
         """Make trials until no slot waits or runs, whoever works for the same study.
 
         Raises:
-            KdbenchError: too many failed ones.
+            KdbenchError: too many failed ones, or a storage that is gone.
         """
+        with reachable(self.told.storage):
+            self._run(study, launch)
+
+    def _run(self, study: Study, launch: Launch) -> None:
         slots = self._slots(study)
         made = failed = 0
         while True:
@@ -213,9 +213,10 @@ class Search:
         from kdbench.sweep_folder import write_sweep
 
         slots = self._slots(study)
-        ended = slots.ended()
-        slots_ended = {trial.user_attrs["slot"] for trial in ended}
-        failed = {trial.user_attrs["slot"]: trial for trial in slots.trials() if trial.state.name == "FAIL"}
+        with reachable(self.told.storage):
+            ended, trials = slots.ended(), slots.trials()
+        slots_ended = {trial.user_attrs[SLOT] for trial in ended}
+        failed = {trial.user_attrs[SLOT]: trial for trial in trials if trial.state.name == "FAIL"}
         open_ones = [trial for slot, trial in failed.items() if slot not in slots_ended]
         write_results(folder, ended, self.objectives)
         write_sweep(folder, folder.name, Store(self.root).root, jobs(ended))

@@ -119,8 +119,22 @@ def lock_of(url: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def reachable(url: str) -> Iterator[None]:
+    """Within the block a fault of the storage is a refusal in one sentence."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise unreachable(url, error) from error
+
+
 def unreachable(url: str, error: Exception) -> KdbenchError:
     """The refusal of a storage that cannot be had, without its password."""
+    while error.__cause__ is not None and not hasattr(error, "orig"):  # Optuna wraps what a database says
+        error = cast(Exception, error.__cause__)
     reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
     return KdbenchError(
         f"hydra.sweeper.storage={shown(url)} cannot be used ({reason}): check that it is there and not locked by "

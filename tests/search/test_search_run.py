@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+import pandas as pd
 import pytest
 import yaml
 from optuna.trial import TrialState
 
 import kdbench
 from kdbench.report.collect import collect
+from kdbench.report.command import write_report
 from kdbench.search.pruning import REPORTED
 from kdbench.search.study import OWNER, SLOT, open_storage
 from kdbench.search.told import REASON, SIGNATURE
@@ -186,6 +188,13 @@ def test_two_objectives_and_a_bound(command: Command, storage: str, tmp_path: Pa
     found = yaml.safe_load((tmp_path / "search" / "optimization_results.yaml").read_text())["solutions"]
     assert sorted(each["values"] for each in found) == sorted(trial.values for trial in trials if trial.number in front)
     assert said.count("  front: score") == len(front)
+    write_report(collect(tmp_path / "search"), tmp_path / "report")
+    cells = pd.read_csv(tmp_path / "report" / "cells.csv")
+    assert len(cells) == 4, "one cell a trial"
+    shown = {(row.score, row.parameters_total) for row in cells[cells["front_parameters_total"]].itertuples()}
+    assert {tuple(trial.values) for trial in trials if trial.number in front} <= shown, (
+        "the bound is the search's alone"
+    )
 
 
 def test_a_warm_start_takes_the_runs_that_it_could_have_made(

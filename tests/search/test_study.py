@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,7 +19,19 @@ from optuna.trial import TrialState
 from kdbench.error import KdbenchError
 from kdbench.search import study as studies
 from kdbench.search.sampler import make_sampler
-from kdbench.search.study import ALIVE, OWNER, SLOT, Slots, began, is_alive, lock_of, open_storage, open_study, shown
+from kdbench.search.study import (
+    ALIVE,
+    OWNER,
+    SLOT,
+    Slots,
+    began,
+    is_alive,
+    lock_of,
+    open_storage,
+    open_study,
+    reachable,
+    shown,
+)
 
 SPACE = {"space": "abc"}
 
@@ -163,3 +176,20 @@ def test_a_storage_that_cannot_be_had_is_refused_without_its_password(tmp_path: 
         open_storage(str(tmp_path / "file"))
     with pytest.raises(KdbenchError, match="driver"):
         open_storage("mssql+nodriver://x/y")
+
+
+def test_a_storage_that_another_program_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "SILENT_SECONDS", 0.1)
+    file = tmp_path / "studies.db"
+    opened(str(file)).fill()
+    slots = opened(str(file), total=6)
+    with sqlite3.connect(file, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(KdbenchError, match=r"studies\.db cannot be used \(database is locked\): check"):
+            open_storage(str(file))
+        with pytest.raises(KdbenchError, match="database is locked"), reachable(str(file)):
+            slots.fill()
+        other.execute("ROLLBACK")
+    other.close()
+    slots.fill()
+    assert slots.left() == 6, "nothing is lost"

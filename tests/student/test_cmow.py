@@ -17,7 +17,6 @@ import kdbench
 from kdbench.check import check
 from kdbench.config import instantiate, plain
 from kdbench.data.batch import NO_PLACE, Batch
-from kdbench.data.split import Split
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.head import ABSENT, ChoiceHead, ClassHead, Head, SpanHead, WordHead
 from kdbench.model import Model, own_weights, take_over
@@ -232,12 +231,13 @@ def test_bad_options_are_refused_with_the_way_out(overrides: list[str], sentence
 
 
 def test_tokens_that_do_not_tell_texts_apart_are_refused() -> None:
-    tokens, labels = np.arange(1, 5, dtype=np.int32), np.zeros(1, dtype=np.int64)
-    rows = Split(tokens, np.zeros(4, dtype=np.int8), np.array([0, 4]), labels, labels)
+    def tokenizer(types: list[int]) -> Any:
+        return lambda *texts, return_token_type_ids: {"token_type_ids": types}
+
     with pytest.raises(KdbenchError, match=r"student\.pair=joint"):
-        texts_told_apart(built(PAIR, *SMALL), rows)
-    texts_told_apart(built(PAIR, *SMALL, "student.pair=joint"), rows)
-    texts_told_apart(built(PAIR, *SMALL), replace(rows, types=np.array([0, 0, 1, 1], dtype=np.int8)))
+        texts_told_apart(built(PAIR, *SMALL), tokenizer([0, 0, 0, 0]))
+    texts_told_apart(built(PAIR, *SMALL, "student.pair=joint"), tokenizer([0, 0, 0, 0]))
+    texts_told_apart(built(PAIR, *SMALL), tokenizer([0, 0, 1, 1]))
 
 
 def test_its_tables_count_as_embeddings_and_nothing_as_layers(tmp_path: Path) -> None:
