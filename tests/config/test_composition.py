@@ -13,8 +13,13 @@ from omegaconf import OmegaConf
 from kdbench.config import CONF_DIR, complete
 
 SIZES, PRIMARY = "student/size", ("train", "evaluate")
-STUDENT_OF = {"student/factors": ["student=kronecker"], "student/classifier": ["student=cmow"]}
-"""The student that has a group of its own."""
+NESTED = {
+    "student/factors": ["student=kronecker"],
+    "student/classifier": ["student=cmow"],
+    "hydra/sweeper/sampler": ["hydra/sweeper=optuna"],
+    "hydra/sweeper/pruner": ["hydra/sweeper=optuna"],
+}
+"""The option of another group that has a group of its own."""
 WITH = {"data=corpus": ["corpus=generated"]}
 """What an option points at."""
 
@@ -30,7 +35,7 @@ def options() -> list[str]:
         if path in PRIMARY:
             continue
         group = next(
-            (nested for nested in (SIZES, *STUDENT_OF, "hydra/help") if path.startswith(f"{nested}/")),
+            (nested for nested in (SIZES, *NESTED, "hydra/help", "hydra/sweeper") if path.startswith(f"{nested}/")),
             path.split("/")[0],
         )
         if group not in BY_PACKAGE:
@@ -54,7 +59,7 @@ def composed(*overrides: str, name: str = "train") -> dict[str, Any]:
 def test_an_option_composes(option: str) -> None:
     """And completes as soon as what it leaves to the user, or to the files that begin with it, is given."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        more = next((own for group, own in STUDENT_OF.items() if option.startswith(group)), WITH.get(option, []))
+        more = next((own for group, own in NESTED.items() if option.startswith(group)), WITH.get(option, []))
         cfg = compose("train", overrides=[*more, option], return_hydra_config=True)
         own = OmegaConf.masked_copy(cfg, [name for name in cfg if name != "hydra"])
         for key in missing(OmegaConf.to_container(own)):
