@@ -43,6 +43,7 @@ MODULES = (
     "step_overhead",
     "team",
     "many_jobs",
+    "trackers",
     "accelerator",
 )
 """Each has `lines(full: bool) -> list[Line]`."""
