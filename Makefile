@@ -21,7 +21,7 @@ demo: setup  ## the main job on the embedded default: teacher, students, report
 	$(VENV)/bin/kdbench-report outputs/sweeps/demo
 
 test: setup  ## every test but the slow ones, on all cores
-	$(RUN) pytest -n auto --dist worksteal
+	$(RUN) pytest -n auto --dist worksteal --durations=40
 
 lint: setup  ## ruff: style and format
 	$(RUN) ruff check .

@@ -28,6 +28,7 @@ BUDGETS = ("smoke", "cpu", "gpu")
 CELLS: dict[str, int | dict[str, int]] = {
     "batching": 30,
     "cmow/claims": {"smoke": 16, "cpu": 96, "gpu": 320},
+    "cmow/tables": {"smoke": 40, "cpu": 120, "gpu": 2400},
     "demo": 6,
     "glue_small": 36,
     "glmd/rivals": {"smoke": 10, "cpu": 60, "gpu": 200},
