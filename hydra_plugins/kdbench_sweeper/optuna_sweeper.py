@@ -33,7 +33,7 @@ class OptunaSweeper(Sweeper):
         constraints: bounds by name, `{latency: "<= 5"}`.
         sampler, pruner: options of the groups `hydra/sweeper/sampler` and `hydra/sweeper/pruner`: a name, and what the
             class of Optuna takes.
-        storage: of the study, see `kdbench.search.study.open_storage`; None: `studies.db` in the store.
+        storage: of the study, see `kdbench.search.storage.open_storage`; None: `studies.db` in the store.
         study_name: None: one that the space and what is fixed determine.
         warm_start: begin with the runs of the store that this command could have made.
         max_failure_rate: the share of failed trials above which the search ends.

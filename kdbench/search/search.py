@@ -17,7 +17,8 @@ from kdbench.search.objective import Constraint, Objective, constraints, objecti
 from kdbench.search.result import jobs, summary, write_results
 from kdbench.search.sampler import make_pruner, make_sampler
 from kdbench.search.space import Space, refuse_unknown_keys, space_of
-from kdbench.search.study import SLOT, Slots, lock_of, open_storage, open_study, reachable
+from kdbench.search.storage import lock_of, open_storage, reachable
+from kdbench.search.study import SLOT, Slots, open_study
 from kdbench.search.told import LABEL, REASON, Told
 from kdbench.search.warm_start import warm_start
 from kdbench.value import share, switch, whole
@@ -79,7 +80,7 @@ class Search:
         self.settings, self.compose = settings, compose
         self.space: Space = space_of(overrides, loader)
         self.exists = functools.lru_cache(maxsize=4096)(self._exists)
-        refuse_unknown_keys(self.space, loader, lambda chosen, key: self.exists(tuple(chosen), key))
+        refuse_unknown_keys(self.space, lambda chosen, key: self.exists(tuple(chosen), key))
         self.objectives: list[Objective] = objectives(list(settings.objectives), settings.direction)
         self.constraints: list[Constraint] = constraints(settings.constraints)
         options = [key for key in self.space.searched if key in self.space.groups]

@@ -172,7 +172,7 @@ def _list_of(key: str, distribution: BaseDistribution) -> list[Any]:
     )
 
 
-def refuse_unknown_keys(space: Space, loader: Any, exists: Exists) -> None:
+def refuse_unknown_keys(space: Space, exists: Exists) -> None:
     """Refuse a key that no choice of options has: with the first options of all groups, or with any other one of them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The study of a search: where it is kept, what it is about, and which of its trials are still to be made.
+"""The study of a search: what it is about, and which of its trials are still to be made.
 
 A study of n trials has n slots. Whoever opens it puts a waiting trial into every slot that has none, and whoever works
 for it takes a waiting one, which a storage gives to one process alone: so any number of processes make n trials
@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-
-from filelock import FileLock
 
 from kdbench.error import KdbenchError
 
@@ -36,117 +33,8 @@ SLOT, OWNER, ALIVE, ABOUT = "slot", "owner", "alive", "about"
 """Attributes: of a trial its slot, the process that makes it, and when that was last heard of; of a study its
 subject."""
 
-POSTGRES_LOCK = 7_105_388_194_011_826_251
-"""The number of the database's lock, which nobody else may be expected to have chosen."""
-
-ATTEMPTS = 5
-"""To open a storage whose tables several processes find missing."""
-
 SILENT_SECONDS = 60.0
 """After so long without a sign a process on another machine is taken for dead; on this one its number is looked up."""
-
-
-def open_storage(url: str) -> BaseStorage:
-    """The storage of a study.
-
-    Args:
-        url: an SQLAlchemy URL (`sqlite:///studies.db`, `postgresql+psycopg://...`), a file that ends in `.log` (a
-            journal, for file systems that several machines share), or any other file, which is an SQLite one.
-
-    Raises:
-        KdbenchError: a storage that is gone, refuses, or is locked.
-    """
-    from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
-    from sqlalchemy.exc import SQLAlchemyError
-    from sqlalchemy.pool import NullPool
-
-    try:
-        if "://" not in url:
-            Path(url).expanduser().parent.mkdir(parents=True, exist_ok=True)
-            if url.endswith(".log"):
-                return JournalStorage(JournalFileBackend(str(Path(url).expanduser())))
-            url = f"sqlite:///{Path(url).expanduser()}"
-        # A server's connections are closed after each use: between two a trial may take hours.
-        options = {"connect_args": {"timeout": SILENT_SECONDS}} if url.startswith("sqlite") else {"poolclass": NullPool}
-        for attempt in range(ATTEMPTS):
-            try:
-                return RDBStorage(url, engine_kwargs=options)
-            except SQLAlchemyError as error:  # another process makes the tables at this moment
-                if attempt + 1 == ATTEMPTS or not _made_by_another(error):
-                    raise
-                time.sleep(attempt + random.random())
-        raise AssertionError("unreachable")
-    except ImportError as error:
-        raise KdbenchError(
-            f"hydra.sweeper.storage={shown(url)} needs a driver that is not installed: install that of "
-            "postgresql+psycopg://... with pip install 'kdbench[search]'"
-        ) from error
-    except (SQLAlchemyError, OSError, ValueError) as error:
-        raise unreachable(url, error) from error
-
-
-def _made_by_another(error: Exception) -> bool:
-    text = str(getattr(error, "orig", error)).lower()
-    return "already exists" in text or "unique constraint" in text
-
-
-@contextmanager
-def lock_of(url: str) -> Iterator[None]:
-    """What keeps the processes of a storage apart while they look for a waiting trial and take it, which of Optuna's
-    storages only some do in one step: a file beside an SQLite one, a link beside a journal, which NFS has too, and in
-    PostgreSQL a lock of the database. Where a storage has none of these, `Slots.take` sees what two have taken."""
-    if url.endswith(".log"):
-        from optuna.storages.journal import JournalFileSymlinkLock
-
-        journal = JournalFileSymlinkLock(f"{Path(url).expanduser()}.slots")
-        journal.acquire()
-        try:
-            yield
-        finally:
-            journal.release()
-    elif "://" not in url or url.startswith("sqlite:///"):
-        with FileLock(f"{Path(url.partition(':///')[2] or url).expanduser()}.lock"):
-            yield
-    elif url.startswith("postgresql"):
-        from sqlalchemy import create_engine, text
-        from sqlalchemy.pool import NullPool
-
-        with create_engine(url, poolclass=NullPool).begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": POSTGRES_LOCK})
-            yield
-    else:
-        yield
-
-
-@contextmanager
-def reachable(url: str) -> Iterator[None]:
-    """Within the block a fault of the storage is a refusal in one sentence."""
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (SQLAlchemyError, StorageInternalError) as error:
-        raise unreachable(url, error) from error
-
-
-def unreachable(url: str, error: Exception) -> KdbenchError:
-    """The refusal of a storage that cannot be had, without its password."""
-    while error.__cause__ is not None and not hasattr(error, "orig"):  # Optuna wraps what a database says
-        error = cast(Exception, error.__cause__)
-    reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
-    return KdbenchError(
-        f"hydra.sweeper.storage={shown(url)} cannot be used ({reason}): check that it is there and not locked by "
-        "another program; what the study has is kept, and the same command goes on"
-    )
-
-
-def shown(url: str) -> str:
-    """A URL as it may be printed."""
-    from sqlalchemy.engine import make_url
-
-    return make_url(url).render_as_string(hide_password=True) if "://" in url else url
 
 
 def open_study(

@@ -17,7 +17,8 @@ from kdbench.outcome import Outcome
 from kdbench.search.objective import Constraint, Objective
 from kdbench.search.pruning import REPORTED, Reporter, reporting
 from kdbench.search.sampler import make_pruner
-from kdbench.search.study import ALIVE, open_storage
+from kdbench.search.storage import open_storage
+from kdbench.search.study import ALIVE
 from kdbench.store import Store, read_json
 from kdbench.sweep import reason_of
 

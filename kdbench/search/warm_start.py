@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
     from kdbench.search.space import Exists, Space
     from kdbench.store import Store
-
-log = logging.getLogger(__name__)
 
 
 def warm_start(

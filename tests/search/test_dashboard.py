@@ -15,7 +15,8 @@ import optuna
 import pytest
 
 from kdbench.search.sampler import make_sampler
-from kdbench.search.study import Slots, lock_of, open_storage, open_study
+from kdbench.search.storage import lock_of, open_storage
+from kdbench.search.study import Slots, open_study
 
 
 @pytest.fixture

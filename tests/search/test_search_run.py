@@ -20,7 +20,8 @@ import kdbench
 from kdbench.report.collect import collect
 from kdbench.report.command import write_report
 from kdbench.search.pruning import REPORTED
-from kdbench.search.study import OWNER, SLOT, open_storage
+from kdbench.search.storage import open_storage
+from kdbench.search.study import OWNER, SLOT
 from kdbench.search.told import REASON, SIGNATURE
 from kdbench.store import Store
 

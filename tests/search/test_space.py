@@ -109,7 +109,7 @@ def test_what_cannot_be_searched_is_refused(overrides: list[str], sentence: str)
 
 def test_a_key_that_no_choice_has_is_refused() -> None:
     space: Space = space_of(["method=label,kd", "temperature=interval(1,8)"], LOADER)
-    refuse_unknown_keys(space, LOADER, lambda overrides, key: "method=kd" in overrides)
-    refuse_unknown_keys(space, LOADER, always)
+    refuse_unknown_keys(space, lambda overrides, key: "method=kd" in overrides)
+    refuse_unknown_keys(space, always)
     with pytest.raises(KdbenchError, match="temperature is searched, but no configuration of this search has"):
-        refuse_unknown_keys(space, LOADER, lambda overrides, key: False)
+        refuse_unknown_keys(space, lambda overrides, key: False)

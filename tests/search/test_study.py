@@ -17,21 +17,11 @@ import pytest
 from optuna.trial import TrialState
 
 from kdbench.error import KdbenchError
+from kdbench.search import storage as storages
 from kdbench.search import study as studies
 from kdbench.search.sampler import make_sampler
-from kdbench.search.study import (
-    ALIVE,
-    OWNER,
-    SLOT,
-    Slots,
-    began,
-    is_alive,
-    lock_of,
-    open_storage,
-    open_study,
-    reachable,
-    shown,
-)
+from kdbench.search.storage import lock_of, open_storage, reachable, shown
+from kdbench.search.study import ALIVE, OWNER, SLOT, Slots, began, is_alive, open_study
 
 SPACE = {"space": "abc"}
 
@@ -179,7 +169,7 @@ def test_a_storage_that_cannot_be_had_is_refused_without_its_password(tmp_path: 
 
 
 def test_a_storage_that_another_program_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studies, "SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(storages, "BUSY_SECONDS", 0.1)
     file = tmp_path / "studies.db"
     opened(str(file)).fill()
     slots = opened(str(file), total=6)
@@ -193,3 +183,21 @@ def test_a_storage_that_another_program_locks_is_refused(tmp_path: Path, monkeyp
     other.close()
     slots.fill()
     assert slots.left() == 6, "nothing is lost"
+
+
+def test_the_same_seed_makes_the_same_trials_whoever_makes_them(tmp_path: Path) -> None:
+    """A slot's values do not depend on how many were drawn before it in this process."""
+
+    def drawn(name: str, commands: int) -> list[float]:
+        values = {}
+        for command in range(commands):
+            slots = opened(str(tmp_path / name), total=4)
+            slots.fill()
+            while (trial := slots.take()) is not None:
+                values[trial.user_attrs[SLOT]] = trial.suggest_float("x", 0.0, 1.0)
+                slots.study.tell(trial, 1.0)
+                if command + 1 < commands:
+                    break
+        return [values[slot] for slot in range(4)]
+
+    assert drawn("a.db", 1) == drawn("b.db", 3)
