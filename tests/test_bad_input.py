@@ -158,7 +158,7 @@ CASES = [
     Case("an unknown option", ["knowledge=hiden"], ["knowledge=hiden is no option", "choose hidden"], real=True),
     Case("an unknown task", ["data=glue/rtee"], ["data=glue/rtee is no option", "choose glue/rte"]),
     Case("an unknown size", ["student/size=l3_h38"], ["student/size=l3_h38", "choose l3_h384"]),
-    Case("a far-off option", ["logger=paper"], ["logger=paper", "choose all, csv, tensorboard, wandb"]),
+    Case("a far-off option", ["logger=paper"], ["logger=paper", "choose all, csv, tensorboard, trackio, wandb"]),
     Case("a misspelt key", ["training.epoch=2"], ["training.epoch=2", "choose training.epochs"], real=True),
     Case("a misspelt group", ["knowlege=hidden"], ["knowlege=hidden", "choose knowledge"]),
     Case("a misspelt key of a term", ["stages.task.terms.transfer.wieght=2"], ["wieght=2", "terms.transfer.weight"]),
