@@ -98,7 +98,6 @@ def export(store: Store, signature: str, out: Path, force: bool = False, onnx: b
 
 def _write(run: FinishedRun, folder: Path, onnx: bool) -> None:
     from kdbench.as_transformers import AsTransformers
-    from kdbench.cmow.product import LONGEST
     from kdbench.encoder.base import Encoder
     from kdbench.encoder.load import auto_class, head_options
     from kdbench.head import ChoiceHead
@@ -109,10 +108,11 @@ def _write(run: FinishedRun, folder: Path, onnx: bool) -> None:
 
     student, tokenizer, vocabulary = run.student().bare, run.tokenizer, run.vocabulary
     head = run.task.head(tokenizer)
-    words, longest = len(tokenizer if vocabulary is None else vocabulary.words), LONGEST
+    words = len(tokenizer if vocabulary is None else vocabulary.words)
     called: Any = AsTransformers(student)
     if isinstance(student, Encoder):
-        called, longest = student.model, student.model.config.max_position_embeddings
+        called = student.model
+        tokenizer.model_max_length = min(tokenizer.model_max_length, called.config.max_position_embeddings)
         for key, value in head_options(head).items():
             setattr(called.config, key, value)
         student.save(folder)
@@ -121,7 +121,6 @@ def _write(run: FinishedRun, folder: Path, onnx: bool) -> None:
         save_student(student, run.record["config"]["student"], head, words, padding, folder)
     if onnx:
         write_onnx(called, student, words, folder, head.choices if isinstance(head, ChoiceHead) else 1)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
     if vocabulary is None:
         tokenizer.save_pretrained(folder)
     else:  # the scores of an expanded output are those of the rows too, each for all words that share it

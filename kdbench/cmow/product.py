@@ -23,35 +23,32 @@ from torch import Tensor
 
 from kdbench.masking import full_precision
 
-LONGEST = 512
-"""Factors that an exported graph can multiply: its length is not known when it is drawn, its depth is."""
-
 
 def product(matrices: Tensor, back: bool = False) -> Tensor:
     """M_1 M_2 ... M_S of each row, or `back` from the last one, M_S ... M_1: (B, S, d, d) -> (B, d, d); S is at least
     1."""
     with full(matrices) as matrices:
-        if in_steps(matrices):
+        if torch.compiler.is_exporting():
+            return drawn(matrices, back)[0]
+        if matrices.device.type == "cpu":
             return last_of_loop(matrices, back)
-        longest = LONGEST if torch.compiler.is_exporting() else matrices.shape[1]
-        return tree(matrices.flip(1) if back else matrices, longest)
+        return tree(matrices.flip(1) if back else matrices)
 
 
 def prefixes(matrices: Tensor) -> Tensor:
     """The product of every beginning, M_1 ... M_i at place i: (B, S, d, d) -> (B, S, d, d)."""
     with full(matrices) as matrices:
-        if in_steps(matrices):
-            return loop(matrices)
-        return doubling(matrices, LONGEST) if torch.compiler.is_exporting() else scan(matrices)
+        if torch.compiler.is_exporting():
+            return drawn(matrices)[1]
+        return loop(matrices) if matrices.device.type == "cpu" else scan(matrices)
 
 
 def suffixes(matrices: Tensor) -> Tensor:
     """M_S M_{S-1} ... M_i at place i, the factors from the last one back: (B, S, d, d) -> (B, S, d, d)."""
     with full(matrices) as matrices:
-        if in_steps(matrices):
-            return loop(matrices, back=True)
-        turned = matrices.flip(1)
-        return (doubling(turned, LONGEST) if torch.compiler.is_exporting() else scan(turned)).flip(1)
+        if torch.compiler.is_exporting():
+            return drawn(matrices, back=True)[1]
+        return loop(matrices, back=True) if matrices.device.type == "cpu" else scan(matrices.flip(1)).flip(1)
 
 
 @contextmanager
@@ -59,11 +56,6 @@ def full(matrices: Tensor) -> Iterator[Tensor]:
     """The matrices in float32 at least, and no autocast, which would multiply them in half precision all the same."""
     with torch.autocast(matrices.device.type, enabled=False):
         yield full_precision(matrices)
-
-
-def in_steps(matrices: Tensor) -> bool:
-    """Whether the sequence is multiplied one after the other: on a CPU, where its length is known."""
-    return matrices.device.type == "cpu" and not torch.compiler.is_exporting()
 
 
 def last_of_loop(matrices: Tensor, back: bool = False) -> Tensor:
@@ -88,10 +80,10 @@ def _in_order(matrices: Tensor, back: bool) -> tuple[Tensor, ...]:
     return ahead[::-1] if back else ahead
 
 
-def tree(matrices: Tensor, longest: int) -> Tensor:
-    """`product`, neighbours first, in as many levels as a sequence of `longest` needs, which S may not exceed."""
+def tree(matrices: Tensor) -> Tensor:
+    """`product`, neighbours first, in ceil(log2 S) levels."""
     one = neutral(matrices)
-    for _ in range(math.ceil(math.log2(longest))):
+    while matrices.shape[1] > 1:
         # One more factor gives an odd sequence its last partner, and of an even one it is left over.
         matrices = torch.matmul(matrices[:, 0::2], torch.cat([matrices, one], dim=1)[:, 1::2])
     return matrices[:, 0]
@@ -109,13 +101,18 @@ def scan(matrices: Tensor) -> Tensor:
     return found[:, :length]
 
 
-def doubling(matrices: Tensor, longest: int) -> Tensor:
-    """`prefixes` of 1, 2, 4, ... factors before and at every place, up to `longest`, which S may not exceed."""
-    rows, length, side, _ = matrices.shape
-    for level in range(math.ceil(math.log2(longest))):
-        before = torch.cat([neutral(matrices).expand(rows, 2**level, side, side), matrices], dim=1)[:, :length]
-        matrices = torch.matmul(before, matrices)
-    return matrices
+def drawn(matrices: Tensor, back: bool = False) -> tuple[Tensor, Tensor]:
+    """`product` and `prefixes`, with `back` `suffixes`, in a graph that is exported: it does not know how many factors
+    there will be, so that one step is drawn once, and repeated by whatever runs the graph."""
+    from torch._higher_order_ops import scan as repeated  # torch has no public name for it yet
+
+    def step(before: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+        now = torch.bmm(before, factor)
+        return now, now.clone()
+
+    first = neutral(matrices)[:, 0].clone()
+    last, every = repeated(step, first, matrices.transpose(0, 1), reverse=back)
+    return last, every.transpose(0, 1)
 
 
 def neutral(matrices: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def gradient(function: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("form", [forms.loop, forms.scan, lambda rows: forms.doubling(rows, 64), forms.prefixes])
+@pytest.mark.parametrize("form", [forms.loop, forms.scan, forms.prefixes])
 def test_all_beginnings(form: Callable[[Tensor], Tensor], length: int) -> None:
     matrices = drawn(length)
     torch.testing.assert_close(form(matrices), in_order(matrices))
@@ -44,8 +44,7 @@ def test_all_beginnings(form: Callable[[Tensor], Tensor], length: int) -> None:
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("form", [forms.last_of_loop, lambda rows: forms.tree(rows, rows.shape[1]),
-                                  lambda rows: forms.tree(rows, 64), forms.product])  # fmt: skip
+@pytest.mark.parametrize("form", [forms.last_of_loop, forms.tree, forms.product])
 def test_the_whole_product(form: Callable[[Tensor], Tensor], length: int) -> None:
     matrices = drawn(length)
     torch.testing.assert_close(form(matrices), in_order(matrices)[:, -1])
