@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+import kdbench
 from kdbench.store import Store
 
 Overrides = Callable[..., list[str]]
@@ -62,22 +65,27 @@ def contents(store: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def runs(tiny: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], list[str]]:
-    """The overrides of a run that writes its teacher's outputs into the store of that name; the teacher is there."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def runs(tiny: Overrides, tmp_path: Path) -> Iterator[Callable[[str, int], list[str]]]:
+    """The overrides of a run that writes its teacher's outputs into the store of that name; the teacher is there.
+
+    One thread here, as in the other processes, so that the same is added in the same order.
+    """
 
     def overrides(store: str, seed: int) -> list[str]:
         return tiny("knowledge=hidden", "teacher.outputs=cache", f"seed={seed}", f"paths.store={tmp_path / store}")
 
-    for store in ("alone", "shared"):
-        finish(start(tmp_path / "teacher", [*overrides(store, 0), "method=label"]))
-    return overrides
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    kdbench.run(kdbench.compose([*overrides("alone", 0), "method=label"]))
+    shutil.copytree(tmp_path / "alone", tmp_path / "shared")
+    yield overrides
+    torch.set_num_threads(threads)
 
 
 def alone(runs: Callable[[str, int], list[str]], tmp_path: Path, seeds: tuple[int, ...]) -> dict[str, bytes]:
     """What a store holds whose runs came one after the other, undisturbed."""
     for seed in seeds:
-        finish(start(tmp_path / "by itself", runs("alone", seed)))
+        kdbench.run(kdbench.compose(runs("alone", seed)))
     return contents(tmp_path / "alone")
 
 
