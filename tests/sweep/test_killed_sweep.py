@@ -18,7 +18,7 @@ from kdbench.store import Store
 
 KDBENCH = str(Path(sys.executable).parent / "kdbench")
 REPORT = str(Path(sys.executable).parent / "kdbench-report")
-GRID = ["knowledge=hidden,attention", "matching=first,last", "seed=1,2,3"]
+GRID = ["knowledge=hidden", "matching=first,last", "seed=1,2,3"]
 SIZE = ["training.epochs=3", "training.checkpoint_every_steps=2"]
 
 
@@ -60,19 +60,19 @@ def test_a_killed_sweep_goes_on_where_it_stood(grid: list[str], tmp_path: Path) 
     store, folder = tmp_path / "store", tmp_path / "killed"
     process = start(folder, store, grid)
     deadline = time.monotonic() + 300
-    while len(runs(store)) < 4 or not list((store / "stage").glob("*.partial/resume.pt")):
+    while len(runs(store)) < 2 or not list((store / "stage").glob("*.partial/resume.pt")):
         assert process.poll() is None and time.monotonic() < deadline, "the sweep ended before it could be killed"
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     finished = runs(store)
-    assert 4 <= len(finished) < 12
+    assert 2 <= len(finished) < 6
     interrupted = {path.parent.name.removesuffix(".partial") for path in (store / "stage").glob("*.partial/resume.pt")}
 
     output = finish(start(tmp_path / "again", store, grid))
     assert f"{len(finished)} in the store already" in output
     again = runs(store)
-    assert len(again) == 12 and finished.items() <= again.items()
+    assert len(again) == 6 and finished.items() <= again.items()
     logs = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "again").rglob("*.log"))
     if interrupted:  # the kill may have struck in the moment after a training's last checkpoint
         assert "resumed after step" in logs + output
