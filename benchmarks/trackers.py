@@ -50,7 +50,8 @@ def _line(tracker: str, jobs: int) -> Line:
 def sweep(tracker: str, jobs: int, folder: Path) -> None:
     """The sweep, with the seconds of each call in `waits.json`."""
     from kdbench import logger, train
-    from kdbench.tracker import Tracker
+    from kdbench.trackio_logger import TrackioLogger
+    from kdbench.wandb_logger import WandbLogger
 
     waits: list[float] = []
 
@@ -65,7 +66,9 @@ def sweep(tracker: str, jobs: int, folder: Path) -> None:
 
         return measured
 
-    Tracker.attempt = timed(Tracker.attempt)  # type: ignore[method-assign]
+    for one in (TrackioLogger, WandbLogger):
+        for call in ("log_metrics", "summarise", "show", "close"):
+            setattr(one, call, timed(getattr(one, call)))
     starts = f"_{tracker}"
     setattr(logger, starts, timed(getattr(logger, starts)))
     sys.argv = [

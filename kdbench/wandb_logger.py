@@ -5,7 +5,9 @@ from __future__ import annotations
 import netrc
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,19 +28,29 @@ HOST = "api.wandb.ai"
 
 
 class WandbLogger(Tracker):
-    """One W&B run.
+    """One W&B run. It begins and is told everything, in order, on a thread of its own: its import and the start of its
+    service take seconds, in which the training goes on. The run waits for it at its end alone.
 
     Args:
-        run: of W&B.
+        begin: begins the run of W&B; None where there is none to be had.
         examples: rows of the table of examples; 0: no tables.
         artifact: whether the finished student is uploaded.
     """
 
     title = "W&B"
 
-    def __init__(self, run: Any, examples: int = 0, artifact: bool = False) -> None:
-        super().__init__(run)
+    def __init__(self, begin: Callable[[], Any], examples: int = 0, artifact: bool = False) -> None:
+        super().__init__(None)
         self.examples, self.artifact = examples, artifact
+        self._line = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wandb")
+        self._line.submit(self._begin, begin)
+
+    def _begin(self, begin: Callable[[], Any]) -> None:
+        self._run = begin()
+
+    def attempt(self, action: Callable[[Any], object]) -> None:
+        """Have something done with W&B's run, after all that was asked before."""
+        self._line.submit(super().attempt, action)
 
     @classmethod
     def start(cls, cfg: DictConfig, folder: Path, axes: Mapping[str, str], name: str, group: str | None) -> WandbLogger:
@@ -46,15 +58,17 @@ class WandbLogger(Tracker):
         wanted = settings_of(cfg)
         config: Any = OmegaConf.to_container(cfg, resolve=True)
         options = options_of(wanted, folder, name, group) | {"config": columns(config, axes), "job_type": "run"}
-        return cls(begin(options, wanted), wanted["examples"], wanted["artifact"])
+        return cls(partial(begin, options, wanted), wanted["examples"], wanted["artifact"])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers over `step`, an optimizer step."""
-        self.attempt(lambda run: run.log(dict(metrics) if step is None else {**metrics, "step": step}))
+        row = dict(metrics) if step is None else {**metrics, "step": step}
+        self.attempt(lambda run: run.log(row))
 
     def summarise(self, summary: Mapping[str, float]) -> None:
         """Set the final numbers, the columns of W&B's table of runs."""
-        self.attempt(lambda run: run.summary.update(dict(summary)))
+        final = dict(summary)
+        self.attempt(lambda run: run.summary.update(final))
 
     def show(self, run: FinishedRun) -> None:
         """Log the tables `examples/validation`, where student and teacher are furthest apart, and, of classes,
@@ -67,7 +81,7 @@ class WandbLogger(Tracker):
     def close(self, exit_code: int) -> None:
         """End the run; what is not uploaded within `settings.finish_timeout` seconds stays on the disk."""
         self.attempt(lambda run: run.finish(exit_code=exit_code))
-        self._run = None
+        self._line.shutdown(wait=True)
 
 
 def settings_of(cfg: DictConfig) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ def show_sweep(cfg: DictConfig, folder: Path) -> None:
         return
     wanted = settings_of(cfg)
     options = options_of(wanted, folder, f"{folder.name} summary", folder.name)
-    tracker = WandbLogger(begin({**options, "config": {"axes": list(made.axes)}, "job_type": "sweep"}, wanted))
+    more = {"config": {"axes": list(made.axes)}, "job_type": "sweep"}
+    tracker = WandbLogger(partial(begin, {**options, **more}, wanted))
     tracker.attempt(lambda run: run.log({"runs": _table(made.runs), "summary": _table(made.summary)}))
     tracker.close(0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -197,8 +198,12 @@ def test_wandb_that_fails_in_the_middle_does_not_fail_the_run(tmp_path: Path, ca
 
     with loggers(config("wandb"), tmp_path, AXES, "run", None) as trackers:
         tracker: Any = trackers.lightning[1]
-        tracker._run.finish()
-        tracker._run = Broken()
+
+        def breaks(run: Any) -> None:
+            run.finish()
+            tracker._run = Broken()
+
+        tracker.attempt(breaks)
         for step in range(3):
             trackers.metrics(step, {"train/loss": 1.0})
         trackers.finish({"validation/accuracy": 0.5})
@@ -206,6 +211,31 @@ def test_wandb_that_fails_in_the_middle_does_not_fail_the_run(tmp_path: Path, ca
         "W&B failed (the service is gone); the run goes on without it"
     ]
     assert len(rows(tmp_path / "metrics.csv")) == 3
+
+
+def test_a_wandb_that_is_slow_to_start_holds_nothing_up_and_misses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    may_start, begin = threading.Event(), wandb.init
+
+    def init(**options: Any) -> Any:
+        assert may_start.wait(60)
+        return begin(**options)
+
+    monkeypatch.setattr(wandb, "init", init)
+    with loggers(config("wandb"), tmp_path, AXES, "run", None) as trackers:
+        values = {"train/loss": 1.0}
+        for step in range(1, 4):
+            trackers.metrics(step, values)
+        trackers.finish({"validation/accuracy": 0.5})
+        values["train/loss"] = 2.0  # what was told is what it was then
+        assert not (tmp_path / "wandb").exists() or not list((tmp_path / "wandb").glob("offline-run-*"))
+        may_start.set()
+    found = read_run(tmp_path)
+    assert found["history"] == [{"step": step, "train/loss": 1.0} for step in (1, 2, 3)]
+    assert found["summary"]["validation/accuracy"] == 0.5 and found["exit"] == 0
 
 
 def test_wandb_that_is_not_to_be_had_does_not_fail_the_run(
