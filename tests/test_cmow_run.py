@@ -50,6 +50,25 @@ def test_a_run(cmow: Overrides, method: str) -> None:
     assert record["student"]["parameters"]["encoder"] == 0 < record["student"]["parameters"]["embeddings"]
 
 
+def test_all_weight_on_one_of_the_two_losses_is_that_loss_alone(cmow: Overrides, tmp_path: Path) -> None:
+    """With alpha = 1 the papers' task loss is the cross-entropy of gold labels, with alpha = 0 no label is read."""
+
+    def trained(*overrides: str) -> dict[str, torch.Tensor]:
+        record = kdbench.run(kdbench.compose(cmow("optimizer.weight_decay=0.0", *overrides)))
+        return load_file(tmp_path / "store" / "stage" / record["stages"][-1] / "student.safetensors")
+
+    gold, teacher = "stages.task.terms.label.weight", "stages.task.terms.soft.weight"
+    at_one = "stages.task.terms.soft.objective.temperature=1.0"
+    for both, alone in (
+        ((f"{gold}=1.0", f"{teacher}=0.0"), ("method=label",)),
+        ((f"{gold}=0.0", f"{teacher}=1.0"), ("method=soft", at_one)),
+    ):
+        mixed, single = trained("method=cmow_task", *both), trained(*alone)
+        assert mixed.keys() == single.keys()
+        for name, value in mixed.items():
+            torch.testing.assert_close(value, single[name], msg=name)
+
+
 FORMS = {
     "pairs": ["data.text=[text,second]"],
     "joint pairs": ["data.text=[text,second]", "student.pair=joint"],

@@ -38,10 +38,10 @@ def command(
 ) -> None:
     """Tables, figures, the answer that the numbers give, and one HTML page of the runs in FOLDER.
 
-    Writes report.html, summary.md, the tables runs.csv, summary.csv, gains.csv, comparisons.csv, effects.csv,
-    importance.csv and cells.csv, and the figures score, gains, effects and pareto as SVG and PNG (those with something
-    to draw). Prints the summary, the answer, and the path of the page as its last line. A result that should be there
-    and is missing or damaged is listed in the report, and the exit status is 1.
+    Writes report.html, summary.md, the tables runs.csv, summary.csv, over_tasks.csv, gains.csv, comparisons.csv,
+    effects.csv, importance.csv and cells.csv, and the figures score, gains, effects and pareto as SVG and PNG (those
+    with something to draw). Prints the summary, the answer, and the path of the page as its last line. A result that
+    should be there and is missing or damaged is listed in the report, and the exit status is 1.
     """
     study = collect(folder, store)
     place = out or (Path("report") if study.is_store else folder / "report")
@@ -71,13 +71,14 @@ def write_report(study: Study, out: Path, split: str | None = None) -> tuple[str
     found = guideline(answered)
     figures = _figures(made, answered)
     inline = {name: inline_svg(figure, name) for name, figure in figures.items()}
-    frames = {"runs": made.runs, "summary": made.summary, "cells": answered.cells}
+    frames = {"runs": made.runs, "summary": made.summary, "over_tasks": made.averages, "cells": answered.cells}
     frames |= {name: getattr(answered, name) for name in ("gains", "comparisons", "effects", "importance")}
     path = out / "report.html"
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, frame in frames.items():
-            frame.to_csv(out / f"{name}.csv", index=False)
+            if len(frame.columns):
+                frame.to_csv(out / f"{name}.csv", index=False)
         (out / "summary.md").write_text(markdown(study, made, answered, found), encoding="utf-8")
         _draw(out, figures)
         shown = page(study, made, answered, found, inline, explorer=explorer(study, made))

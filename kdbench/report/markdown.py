@@ -6,6 +6,7 @@ from kdbench.report.answer import Answers
 from kdbench.report.collect import Study
 from kdbench.report.column import markdown_table
 from kdbench.report.guideline import Guideline
+from kdbench.report.over_tasks import NOTE, TITLE, printed_over_tasks
 from kdbench.report.printed import note, printed
 from kdbench.report.printed_answer import sections
 from kdbench.report.table import Tables
@@ -39,7 +40,9 @@ def _summary(study: Study, tables: Tables) -> list[str]:
     if tables.constant:
         settings = ", ".join(f"{name} = {value or '(none)'}" for name, value in tables.constant.items())
         parts.append(f"Constant: {settings}.")
-    return [*parts, markdown_table(printed(tables)), note(tables)]
+    parts += [markdown_table(printed(tables)), note(tables)]
+    averages = printed_over_tasks(tables.averages)
+    return [*parts, *([f"## {TITLE}", markdown_table(averages), NOTE] if averages else [])]
 
 
 def _answer(found: Guideline) -> list[str]:

@@ -18,6 +18,7 @@ from kdbench.report.explore import Explorer
 from kdbench.report.guideline import Guideline
 from kdbench.report.markdown import REMARKS, SUPPORTED, UNDECIDED, supported_or_none
 from kdbench.report.number import percent, rough
+from kdbench.report.over_tasks import NOTE, TITLE, printed_over_tasks
 from kdbench.report.printed import note, printed
 from kdbench.report.printed_answer import Section, sections
 from kdbench.report.table import Tables, tells_task
@@ -52,7 +53,7 @@ def page(
         lstrip_blocks=True,
     )  # fmt: skip
     records = [job.record or {} for job in study.runs]
-    columns = printed(tables)
+    columns, averages = printed(tables), printed_over_tasks(tables.averages)
     return environment.get_template(TEMPLATE).render(
         study=study,
         tasks=list(dict.fromkeys(tables.runs["task"])),
@@ -60,6 +61,8 @@ def page(
         rows=_rows(columns),
         roles=list(tables.summary["role"]),
         note=note(tables),
+        averages={"title": TITLE, "note": NOTE, "columns": averages, "rows": _rows(averages)} if averages else None,
+        average_roles=list(tables.averages["role"]) if averages else [],
         answer={SUPPORTED: supported_or_none(found), UNDECIDED: found.undecided, REMARKS: found.remarks},
         sections=[_shown(section, figures) for section in sections(answers)],
         figure=Markup(figures["score"]),

@@ -1,4 +1,4 @@
-"""The tidy table (one row a run) and the summary (one row a cell: mean and standard deviation over seeds)."""
+"""The tidy table (one row a run), the summary (one row a cell, mean and deviation over seeds), and their averages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 from kdbench.error import KdbenchError
 from kdbench.report.collect import Study
 from kdbench.report.control import is_control
+from kdbench.report.over_tasks import over_tasks
 from kdbench.report.row import OOD, Value, axis_names, metric_names, run_row, teacher_row
 
 TEXTS = ("task", "score_name", "teacher_signature", "signature")
@@ -32,16 +33,17 @@ COSTS = (
 
 @dataclass(frozen=True)
 class Tables:
-    """The two tables of a report.
+    """The tables of a report.
 
     `axes` are the axis columns without the seed, `varying` those with more than one value, `constant` the others with
     their value. `metrics` are the metrics of the score's split. `runs` has one row a run; `summary` one row a cell
     (role student, or control for one without distillation beside others) and one a task's teacher (role teacher), best
-    first, the teacher on top of its task.
+    first, the teacher on top of its task; `averages` are `over_tasks`.
     """
 
     runs: pd.DataFrame
     summary: pd.DataFrame
+    averages: pd.DataFrame
     axes: tuple[str, ...]
     varying: tuple[str, ...]
     constant: dict[str, str]
@@ -68,7 +70,8 @@ def tables(study: Study, split: str | None = None) -> Tables:
     scored = [name for name in metrics if name.split("/")[0] in {*splits_scored, OOD}]
     varying = tuple(name for name in axes if runs[name].nunique() > 1)
     constant = {name: str(runs[name].iloc[0]) for name in axes if name not in varying}
-    return Tables(runs, _summary(runs, teachers, axes, scored), tuple(axes), varying, constant, tuple(scored))
+    summary, averages = _summary(runs, teachers, axes, scored), over_tasks(runs, pd.DataFrame(teachers), axes)
+    return Tables(runs, summary, averages, tuple(axes), varying, constant, tuple(scored))
 
 
 def tells_task(runs: pd.DataFrame, axis: str) -> bool:

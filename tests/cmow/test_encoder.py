@@ -135,6 +135,10 @@ def test_the_order_of_words_counts_for_products_alone() -> None:
     with torch.no_grad():  # diagonal matrices commute
         cmow.embeddings["ahead"].whole.weight *= torch.eye(D).flatten()
     torch.testing.assert_close(cmow(other, mask), cmow(ids, mask))
+    equal = built(LAYOUTS["cmow"])
+    with torch.no_grad():  # and so do equal ones
+        equal.embeddings["ahead"].whole.weight[:] = equal.embeddings["ahead"].whole.weight[5].clone()
+    torch.testing.assert_close(equal(other, mask), equal(ids, mask))
 
 
 def test_transposed_matrices_on_the_way_back_give_the_transposed_product() -> None:

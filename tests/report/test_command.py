@@ -17,7 +17,7 @@ from kdbench.report.command import app
 
 Record = dict[str, Any]
 WriteSweep = Callable[..., Path]
-TABLES = ("runs", "summary", "cells", "gains", "comparisons", "effects", "importance")
+TABLES = ("runs", "summary", "over_tasks", "cells", "gains", "comparisons", "effects", "importance")
 FIGURES = ("score", "effects", "pareto")
 FILES = {"summary.md", "report.html", *(f"{name}.csv" for name in TABLES)}
 FILES |= {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")}
