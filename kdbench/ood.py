@@ -52,11 +52,7 @@ class OodSet:
             KdbenchError: a split that is not there, or classes that cannot be read as these.
         """
         key = f"ood.{name}"
-        if own.kind not in ("classification", "span") or own.cloze is not None or own.chooses:
-            raise ImpossibleError(
-                f"{key} needs a student that scores classes of its own or reads spans, which that of {own.name} in "
-                "this form does not: choose ood=none"
-            )
+        _answers_elsewhere(key, own)
         if not isinstance(node, Mapping) or not isinstance(node.get("data"), Mapping) or "split" not in node:
             raise KdbenchError(
                 f"{key}={node} is no set to evaluate: give it data and split, and classes, as the options of ood do; "
@@ -64,20 +60,8 @@ class OodSet:
             )
         source = node["data"].get("source") or (own_source if own_source in ("folder", "hub") else "folder")
         task = Task.from_config({**node["data"], "source": source})
-        if task.kind != own.kind:
-            raise ImpossibleError(
-                f"{key}.data is of kind {task.kind}, but {own.name} of kind {own.kind}: choose ood=none, or the sets "
-                "of its task"
-            )
-        if node["split"] not in task.splits:
-            raise KdbenchError(f"{key}.split={node['split']} is no split of {task.name}: choose among "
-                               f"{', '.join(task.splits)}")  # fmt: skip
         meant = {str(ours): str(theirs) for ours, theirs in (node.get("classes") or {}).items()}
-        if set(meant) != set(own.labels) or not set(meant.values()) <= set(task.labels):
-            raise KdbenchError(
-                f"{key}.classes={meant} must give each of the classes {list(own.labels)} of {own.name} one of "
-                f"{list(task.labels)}"
-            )
+        _is_read_as(key, task, str(node["split"]), meant, own)
         data = {
             **node["data"],
             "source": source,
@@ -99,6 +83,31 @@ class OodSet:
         for ours, theirs in enumerate(self.classes):
             found[:, theirs] = np.maximum(found[:, theirs], logits[:, ours])
         return np.where(np.isfinite(found), found, logits.min(axis=1, keepdims=True) - 1.0)
+
+
+def _answers_elsewhere(key: str, own: Task) -> None:
+    """Refuse a run whose student has no answers that another set could be scored by."""
+    if own.kind not in ("classification", "span") or own.cloze is not None or own.chooses:
+        raise ImpossibleError(
+            f"{key} needs a student that scores classes of its own or reads spans, which that of {own.name} in "
+            "this form does not: choose ood=none"
+        )
+
+
+def _is_read_as(key: str, task: Task, split: str, meant: Mapping[str, str], own: Task) -> None:
+    """Refuse a set of another kind, a split that it lacks, and classes that are not told one by one."""
+    if task.kind != own.kind:
+        raise ImpossibleError(
+            f"{key}.data is of kind {task.kind}, but {own.name} of kind {own.kind}: choose ood=none, or the sets "
+            "of its task"
+        )
+    if split not in task.splits:
+        raise KdbenchError(f"{key}.split={split} is no split of {task.name}: choose among {', '.join(task.splits)}")
+    if set(meant) != set(own.labels) or not set(meant.values()) <= set(task.labels):
+        raise KdbenchError(
+            f"{key}.classes={meant} must give each of the classes {list(own.labels)} of {own.name} one of "
+            f"{list(task.labels)}"
+        )
 
 
 def ood_sets(nodes: Mapping[str, Any], own: Task, source: str) -> list[OodSet]:

@@ -32,25 +32,10 @@ def build_record(context: Context, folder: Path) -> None:
     """
     cfg, plan, task = context.cfg, context.plan, context.task
     stages = plan.signatures("stage")
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced at once
-        student = build_student(cfg, task, context.tokenizer, context.vocabulary)
-    load_weights(student, context.store.path("stage", stages[-1]))
-    student.to(context.device)
+    student = _finished_student(context, stages[-1])
     teacher = None if plan.teacher is None else teacher_record(context.teacher_path)
-    metrics: dict[str, float] = {}
-    agreements: dict[str, float] = {}
     with context.timed("evaluate"):
-        for split in context.splits:
-            if split == "train":
-                continue
-            predicted = context.predictions(student, split)
-            np.save(folder / f"predictions.{split}.npy", predicted)
-            if teacher is not None:
-                taught = np.load(context.teacher_path / f"predictions.{split}.npy")
-                agreements[split] = agreement(predicted, taught, task.kind)
-            if context.labelled(split):
-                metrics |= context.score(predicted, split)
-    stage_entries = [read_json(context.store.path("stage", signature) / "stage.json") for signature in stages]
+        evaluated = _evaluated(context, student, folder)
     with context.timed("cost"):
         measured = cost.measure(student.cpu())
     record: dict[str, Any] = {
@@ -62,8 +47,7 @@ def build_record(context: Context, folder: Path) -> None:
         "config": {key: value for key, value in plain(cfg).items() if key not in ("axes", "plan", "sweep", "paths")},
         "task": task.name,
         "score": task.score,
-        "metrics": metrics,
-        "agreement": agreements,
+        **evaluated,
         "teacher": None if teacher is None else {"signature": plan.teacher, "metrics": teacher["metrics"]},
         "teacher_cost": None if teacher is None else teacher["cost"],
         **_team(context),
@@ -73,19 +57,49 @@ def build_record(context: Context, folder: Path) -> None:
         "vocabulary": None if plan.vocabulary is None else plan.vocabulary.signature,
         "stages": stages,
         "built_from": plan.built_from,
-        "start_metrics": stage_entries[0]["start_metrics"],
-        "history": [
-            {"stage": name, **row}
-            for name, entry in zip(cfg.stages, stage_entries, strict=True)
-            for row in entry["history"]
-        ],
-        "guards": [sentence for entry in stage_entries for sentence in entry["guards"]],
+        **_trained(context, stages),
         "seconds": seconds(context),
         "seed": cfg.seed,
         "versions": versions(),
         "git": commit(),
     }
     write_json(folder / "record.json", record)
+
+
+def _finished_student(context: Context, stage: str) -> Model:
+    """The student as its last stage left it, on the run's device."""
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced at once
+        student = build_student(context.cfg, context.task, context.tokenizer, context.vocabulary)
+    load_weights(student, context.store.path("stage", stage))
+    return student.to(context.device)
+
+
+def _evaluated(context: Context, student: Model, folder: Path) -> dict[str, dict[str, float]]:
+    """Scores on every labelled split but the training rows, and the agreement with a teacher on each."""
+    metrics: dict[str, float] = {}
+    agreements: dict[str, float] = {}
+    for split in context.splits:
+        if split == "train":
+            continue
+        predicted = context.predictions(student, split)
+        np.save(folder / f"predictions.{split}.npy", predicted)
+        if context.plan.teacher is not None:
+            taught = np.load(context.teacher_path / f"predictions.{split}.npy")
+            agreements[split] = agreement(predicted, taught, context.task.kind)
+        if context.labelled(split):
+            metrics |= context.score(predicted, split)
+    return {"metrics": metrics, "agreement": agreements}
+
+
+def _trained(context: Context, stages: list[str]) -> dict[str, Any]:
+    """What the stages noted while they trained."""
+    entries = [read_json(context.store.path("stage", signature) / "stage.json") for signature in stages]
+    named = zip(context.cfg.stages, entries, strict=True)
+    return {
+        "start_metrics": entries[0]["start_metrics"],
+        "history": [{"stage": name, **row} for name, entry in named for row in entry["history"]],
+        "guards": [sentence for entry in entries for sentence in entry["guards"]],
+    }
 
 
 def _ood(context: Context, student: Model) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -86,23 +86,11 @@ def build_module(
     """
     cfg, side, teachers = context.cfg, context.side(name), context.plan.taught_by(name)
     stage = plain(cfg.stages[name])
-    initialization: Initialization = instantiate(cfg.initialization)
-    seed_everything(stage["seed"], "weights")
-    student = build_student(cfg, side.task, context.tokenizer, context.vocabulary)
+    student = _begun(context, name, stage, previous)
     found = readings(cfg, context.plan).get(name, ())
     shapes = [teacher.shape for teacher in teachers] if found else [side.plan.checked.teacher]
     team = bool(found) and cfg.team is not None and side is context
     terms = build_terms(name, stage["terms"], student.shape, shapes, stage["seed"], cfg.fused, team)
-    if previous is None:
-        head = side.task.head(context.tokenizer)
-        begins_with = load_teacher(side.teacher_path, head) if initialization.needs_teacher else None
-        initialization.initialize(student, begins_with, context.store)
-    else:
-        load_weights(student, previous)
-    if stage.get("head") == "teacher":
-        take_head(student, load_teacher(side.teacher_path, side.task.head(context.tokenizer)))
-    if (vocabulary := _vocabulary(student)) is not None:
-        guards.tokenizer_fits(len(context.tokenizer), vocabulary, "the student")
     training = Training.from_config(stage["training"], f"stages.{name}.training")
     rows = side.splits["train"]
     steps = training.steps(len(rows))
@@ -123,6 +111,24 @@ def build_module(
     stream = BatchStream(rows, training, stage["seed"], context.tokenizer.pad_token_id)
     augmentation: Augmentation = instantiate(augmentation_node(cfg, name))
     return module, replace(stream, variant=variant_of(augmentation, rows, context.tokenizer))
+
+
+def _begun(context: Context, name: str, stage: Mapping[str, Any], previous: Path | None) -> Model:
+    """The student as the stage finds it: initialized, or as the finished stage before left it."""
+    side, head = context.side(name), partial(context.side(name).task.head, context.tokenizer)
+    initialization: Initialization = instantiate(context.cfg.initialization)
+    seed_everything(stage["seed"], "weights")
+    student = build_student(context.cfg, side.task, context.tokenizer, context.vocabulary)
+    if previous is not None:
+        load_weights(student, previous)
+    else:
+        begins_with = load_teacher(side.teacher_path, head()) if initialization.needs_teacher else None
+        initialization.initialize(student, begins_with, context.store)
+    if stage.get("head") == "teacher":
+        take_head(student, load_teacher(side.teacher_path, head()))
+    if (vocabulary := _vocabulary(student)) is not None:
+        guards.tokenizer_fits(len(context.tokenizer), vocabulary, "the student")
+    return student
 
 
 def load_model(context: Context, teacher: Teacher) -> Model:
