@@ -56,15 +56,20 @@ def sweep(jobs: int, folder: Path) -> None:
         return outcome
 
     train.job = watched  # type: ignore[assignment]
-    sys.argv = [
+    sys.argv = tiny_sweep(jobs, folder, "knowledge=hidden", "projection=to_teacher")
+    train.main()
+
+
+def tiny_sweep(jobs: int, folder: Path, *overrides: str) -> list[str]:
+    """A command of so many small jobs, with a store of its own."""
+    return [
         "kdbench",
         "-m",
         *("data=generated", "data.train_rows=200", "teacher.training.max_steps=1", "device=cpu"),
-        *("student/size=l2_h128", "initialization=random", "knowledge=hidden", "projection=to_teacher"),
+        *("student/size=l2_h128", "initialization=random", *overrides),
         f"seed=range(1,{jobs + 1})",
         *(f"paths.store={folder / 'store'}", f"hydra.sweep.dir={folder / 'sweep'}"),
     ]
-    train.main()
 
 
 if __name__ == "__main__":

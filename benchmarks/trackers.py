@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.line import Line
+from benchmarks.many_jobs import tiny_sweep
 
 ALLOWED_SECONDS = 2.0
 NOWHERE = "http://127.0.0.1:9"
@@ -71,14 +72,7 @@ def sweep(tracker: str, jobs: int, folder: Path) -> None:
             setattr(one, call, timed(getattr(one, call)))
     starts = f"_{tracker}"
     setattr(logger, starts, timed(getattr(logger, starts)))
-    sys.argv = [
-        "kdbench",
-        "-m",
-        *("data=generated", "data.train_rows=200", "teacher.training.max_steps=1", "device=cpu"),
-        *("student/size=l2_h128", "initialization=random", "method=kd", f"logger={tracker}"),
-        f"seed=range(1,{jobs + 1})",
-        *(f"paths.store={folder / 'store'}", f"hydra.sweep.dir={folder / 'sweep'}"),
-    ]
+    sys.argv = tiny_sweep(jobs, folder, "method=kd", f"logger={tracker}")
     train.main()
 
 
