@@ -75,14 +75,30 @@
     }], {margin: {l: 80, r: 40, t: 70, b: 30}, height: 420});
   };
 
-  // The cells that no other cell beats at the same cost or less: means over seeds and tasks.
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const grouped = (items, key) => [...items.reduce((found, item) => found.set(key(item), [...(found.get(key(item)) ?? []), item]), new Map()).values()];
+
+  // The cells that were scored on every chosen task, as cells.csv has them: the mean over tasks of the mean over seeds. One
+  // network has one latency, the mean over all of its runs.
+  const cellsOf = (runs, cost) => {
+    const scored = runs.filter((run) => run.score !== null && run[cost] !== null);
+    const tasks = unique(scored.map((run) => run.task));
+    const latency = new Map(grouped(scored, (run) => `${run.parameters} ${run.flops}`).flatMap((own) => {
+      const found = mean(own.map((run) => run.latency));
+      return own.map((run) => [run.id, found]);
+    }));
+    const costOf = (run) => cost === "latency" ? latency.get(run.id) : run[cost];
+    return grouped(scored, (run) => `${run.role} ${run.cell}`).map((own) => {
+      const each = grouped(own, (run) => run.task);
+      const over = (value) => mean(each.map((one) => mean(one.map(value))));
+      return {cell: own[0].cell, role: own[0].role, n: own.length, tasks: each.length, cost: over(costOf), score: 100 * over((run) => run.score)};
+    }).filter((cell) => cell.tasks === tasks.length).sort((a, b) => a.cost - b.cost || b.score - a.score);
+  };
+
+  // Those that no other cell beats at the same cost or less.
   const pareto = (runs) => {
     const cost = element("cost").value;
-    const cells = unique(runs.map((run) => run.cell)).map((cell) => {
-      const own = runs.filter((run) => run.cell === cell && run.score !== null && run[cost] !== null);
-      const mean = (name) => own.reduce((sum, run) => sum + run[name], 0) / own.length;
-      return {cell, role: own.length ? own[0].role : "", n: own.length, cost: mean(cost), score: 100 * mean("score")};
-    }).filter((cell) => cell.n > 0).sort((a, b) => a.cost - b.cost || b.score - a.score);
+    const cells = cellsOf(runs, cost);
     let best = -Infinity;
     const front = cells.filter((cell) => cell.score > best && (best = cell.score, true));
     const rest = cells.filter((cell) => !front.includes(cell));

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from kdbench.metric import LOWER_IS_BETTER
+from kdbench.report.block import told_by_task
 from kdbench.report.column import Column, numbers, told, words
 from kdbench.report.control import is_control
 from kdbench.report.number import percent, percent_decimals
@@ -37,7 +38,7 @@ def over_tasks(runs: pd.DataFrame, teachers: pd.DataFrame, axes: Sequence[str]) 
     lower = runs["score_name"].str.split("/").str[-1].isin(LOWER_IS_BETTER)
     if len(tasks) < 2 or bool(lower.any()):
         return pd.DataFrame()
-    settings = [name for name in axes if not _told_by_task(runs, name)]
+    settings = [name for name in axes if not told_by_task(runs, name) or runs[name].nunique() == 1]
     students = runs.assign(role=is_control(runs).map({True: "control", False: "student"}))
     found = _averages(students, settings, tasks)
     if not teachers.empty:
@@ -46,10 +47,6 @@ def over_tasks(runs: pd.DataFrame, teachers: pd.DataFrame, axes: Sequence[str]) 
     order = found.assign(first=found["role"] == "teacher")
     order = order.sort_values(["first", "average_mean"], ascending=False, kind="stable")
     return order.drop(columns="first").reset_index(drop=True)
-
-
-def _told_by_task(runs: pd.DataFrame, axis: str) -> bool:
-    return bool(runs[axis].nunique() > 1 and (runs.groupby("task")[axis].nunique() == 1).all())
 
 
 def _averages(rows: pd.DataFrame, settings: list[str], tasks: list[str]) -> pd.DataFrame:

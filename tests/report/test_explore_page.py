@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import kdbench
@@ -56,6 +57,28 @@ def test_charts_filters_and_examples(page: Path, browser: Any) -> None:
     title = browser.locator("table.sortable th button", has_text="score").first
     title.click()
     assert browser.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_the_front_is_that_of_the_table(
+    records: list[dict[str, Any]], write_sweep: Callable[..., Path], browser: Any, tmp_path: Path
+) -> None:
+    """Also where a cell has more seeds on one task than on another, or lacks a task."""
+    lacking = [record for record in records if (record["task"], record["axes"]["knowledge"]) != ("glue/rte", "logits")]
+    for name, some in (("whole", records), ("uneven", records[1:]), ("lacking", lacking)):
+        page = write_report(collect(write_sweep(some, folder=name)), tmp_path / name)[1]
+        browser.goto(page.as_uri())
+        told = pd.read_csv(tmp_path / name / "cells.csv")
+        for cost, column in (("parameters", "parameters_total"), ("latency", "latency_ms_batch_1")):
+            browser.locator("#cost").select_option(cost)
+            traces = browser.evaluate("document.getElementById('pareto').data.map((one) => [one.name, one.x, one.y])")
+            drawn = {(kind, *point) for kind, x, y in traces for point in zip(x, y, strict=True)}
+            fronts = told[f"front_{column}"].map({True: "front", False: "dominated"})
+            rows = zip(fronts, told[column], 100 * told["score"], strict=True)
+            assert _rounded(drawn) == _rounded(rows), (name, cost)
+
+
+def _rounded(points: Iterable[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    return sorted((kind, round(x, 6), round(y, 6)) for kind, x, y in points)
 
 
 def test_without_scripts_the_page_is_whole_but_for_its_interactive_part(page: Path, chromium: Any) -> None:
