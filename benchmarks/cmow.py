@@ -4,7 +4,8 @@
 direction, as the code of Mai et al. 2019 and Galke et al. 2022 does; it is written anew here. A call makes the states
 of all tokens, both ways, of 32 rows, and with *training* a backward pass down to the matrices. Encoders are compared
 without heads and without padding, random weights: the bidirectional hybrid (d 20, e 400) and DistilBERT's shape (6
-layers, width 768). All ways of multiplying are first checked to compute the same, values and gradients.
+layers, width 768). The forms that `kdbench.cmow.product` has for other devices, a scan and a tree, are shown beside the
+loop that it takes here. All ways of multiplying are first checked to compute the same, values and gradients.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.line import Line
-from benchmarks.measure import cpu_seconds, difference, gain, in_turns, same
+from benchmarks.measure import Spread, cpu_seconds, difference, gain, in_turns, same
 from kdbench.cmow.encoder import MatrixEncoder, Tables
 from kdbench.cmow.layout import Layout
-from kdbench.cmow.product import prefixes, suffixes
+from kdbench.cmow.product import prefixes, product, scan, suffixes, tree
 
+Products = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 Work = Literal["inference", "training"]
 ROWS = 32
 PRODUCTS = {(20, 64): 2.1, (20, 128): 3.6, (28, 128): 5.5, (20, 512): None}
@@ -45,8 +47,23 @@ def ours(ahead: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
     return prefixes(ahead), suffixes(back)
 
 
-def call(function: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], matrices: tuple[Tensor, Tensor], work: Work
-         ) -> tuple[Tensor, ...]:  # fmt: skip
+def scanned(ahead: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
+    return scan(ahead), scan(back.flip(1)).flip(1)
+
+
+def pooled(ahead: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
+    return product(ahead), product(back, back=True)
+
+
+def paired_up(ahead: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
+    return tree(ahead), tree(back.flip(1))
+
+
+FORMS: dict[str, tuple[Products, Products]] = {"states": (scanned, ours), "whole products": (paired_up, pooled)}
+"""By what is computed: the form for other devices, and the one that a CPU takes."""
+
+
+def call(function: Products, matrices: tuple[Tensor, Tensor], work: Work) -> tuple[Tensor, ...]:
     """The products, and after training the gradients too."""
     if work == "inference":
         with torch.inference_mode():
@@ -64,25 +81,44 @@ def lines(full: bool) -> list[Line]:
     rounds = 9 if full else 3
     found = [line for (side, length), gate in PRODUCTS.items() if full or gate is not None
              for line in products(side, length, gate, rounds)]  # fmt: skip
+    found += [line for length in (64, 512) if full for what in FORMS for line in forms(what, 20, length, rounds)]
     return found + [line for rows, gate in BATCHES.items() for line in encoders(rows, gate, rounds)]
 
 
 def products(side: int, length: int, gate: float | None, rounds: int) -> list[Line]:
+    gains = timed(as_released, ours, side, length, rounds)
+    what = f"states of {ROWS} x {length} tokens, both ways, d {side}"
+    return [
+        Line("P12", f"{what}: {work}", "as released", found, gate if work == "training" else None)
+        for work, found in gains.items()
+    ]
+
+
+def forms(what: str, side: int, length: int, rounds: int) -> list[Line]:
+    """The loop against the form that another device would take."""
+    peer, taken = FORMS[what]
+    gains = timed(peer, taken, side, length, rounds)
+    said = f"{what} of {ROWS} x {length} tokens, both ways, d {side}, one step after the other"
+    return [Line("P12", f"{said}: {work}", "scan" if peer is scanned else "tree", found, None)
+            for work, found in gains.items()]  # fmt: skip
+
+
+def timed(peer: Products, taken: Products, side: int, length: int, rounds: int) -> dict[Work, Spread]:
+    """How many times as fast one way of multiplying is as its peer, which is first seen to compute the same."""
     torch.manual_seed(0)
     noise = torch.randn(2, ROWS, length, side, side)
     ahead, back = (torch.eye(side) + 0.01 * noise).unbind(0)
-    ways = {"as released": as_released, "ours": ours}
-    said = [call(way, (ahead, back), "training") for way in ways.values()]
+    said = [call(way, (ahead, back), "training") for way in (peer, taken)]
     for theirs, mine in zip(*said, strict=True):
         same(difference(mine, theirs), 1e-5, f"products of {length} matrices of width {side}")
-    found: list[Line] = []
-    for work in ("training", "inference"):
+    found: dict[Work, Spread] = {}
+    works: tuple[Work, ...] = ("training", "inference")
+    for work in works:
+        ways = {"peer": peer, "taken": taken}
         seconds = in_turns(
             {name: partial(cpu_seconds, partial(call, way, (ahead, back), work)) for name, way in ways.items()}, rounds
         )
-        what = f"states of {ROWS} x {length} tokens, both ways, d {side}: {work}"
-        asked = gate if work == "training" else None
-        found.append(Line("P12", what, "as released", gain(seconds["as released"], seconds["ours"]), asked))
+        found[work] = gain(seconds["peer"], seconds["taken"])
     return found
 
 
@@ -95,7 +131,7 @@ def encoders(rows: int, gate: float | None, rounds: int) -> list[Line]:
     ids = torch.randint(1, WORDS, (rows, LENGTH))
     mask = torch.ones_like(ids)
 
-    def timed(work: Callable[[], object], times: int) -> float:
+    def repeatedly(work: Callable[[], object], times: int) -> float:
         def repeated() -> None:
             with torch.inference_mode():
                 for _ in range(times):
@@ -104,9 +140,9 @@ def encoders(rows: int, gate: float | None, rounds: int) -> list[Line]:
         return cpu_seconds(repeated) / times
 
     ways = {
-        "DistilBERT": partial(timed, lambda: transformer(input_ids=ids, attention_mask=mask), 1),
-        "pooled": partial(timed, lambda: matrices(ids, mask.bool()), 20),
-        "states": partial(timed, lambda: matrices.states(ids, mask.bool()), 20),
+        "DistilBERT": partial(repeatedly, lambda: transformer(input_ids=ids, attention_mask=mask), 1),
+        "pooled": partial(repeatedly, lambda: matrices(ids, mask.bool()), 20),
+        "states": partial(repeatedly, lambda: matrices.states(ids, mask.bool()), 20),
     }
     for way in ways.values():
         way()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.data.batch import Batch
+from kdbench.error import KdbenchError
 from kdbench.model import Model
 from kdbench.outputs import Taps
 
@@ -52,7 +53,16 @@ class AsTransformers(nn.Module):
     ) -> Answer:
         """The answer to rows of tokens, int64, (B, S), or (B, K, S) of rows that are K sequences; no mask means that
         no token is padding, no types that all are of a first text. `return_dict` is for those who call transformers
-        too."""
+        too.
+
+        Raises:
+            KdbenchError: no types for a model that reads two texts apart, which it would read as one.
+        """
+        if token_type_ids is None and self.model.reads_texts_apart:
+            raise KdbenchError(
+                "token_type_ids=None: this student reads two texts apart, and nothing says which tokens are whose: "
+                "give it what its own tokenizer returns, or call yours with return_token_type_ids=True"
+            )
         ids = input_ids.flatten(0, -2)
         mask = torch.ones_like(ids) if attention_mask is None else attention_mask.flatten(0, -2)
         types = torch.zeros_like(ids) if token_type_ids is None else token_type_ids.flatten(0, -2)

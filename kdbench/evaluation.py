@@ -68,7 +68,7 @@ def evaluate_run(run: FinishedRun, request: Request, out: Path) -> dict[str, Any
         "teacher_metrics": {} if taught is None else _metrics(task, request.split, split, taught),
     }
     source = (request.data or run.record["config"]["data"])["source"]
-    if sets := ood_sets(request.ood, run.task, source):
+    if sets := ood_sets(request.ood, run.task, source, run.record["config"]["student"]):
         found["ood"] = _elsewhere(run, request, sets)
     if not found["metrics"]:
         log.warning("no row of the split %s of %s has a label: there are predictions, but no metrics", request.split,

@@ -104,12 +104,15 @@ def _write(run: FinishedRun, folder: Path, onnx: bool) -> None:
     from kdbench.model_card import model_card
     from kdbench.onnx_file import write_onnx
     from kdbench.student_folder import save_student
+    from kdbench.tokenizer import give_types
     from kdbench.vocabulary.exported_tokenizer import save_with_rows
 
     student, tokenizer, vocabulary = run.student().bare, run.tokenizer, run.vocabulary
     head = run.task.head(tokenizer)
     words = len(tokenizer if vocabulary is None else vocabulary.words)
     called: Any = AsTransformers(student)
+    if student.reads_types:
+        give_types(tokenizer)
     if isinstance(student, Encoder):
         called = student.model
         tokenizer.model_max_length = min(tokenizer.model_max_length, called.config.max_position_embeddings)

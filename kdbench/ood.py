@@ -110,11 +110,33 @@ def _is_read_as(key: str, task: Task, split: str, meant: Mapping[str, str], own:
         )
 
 
-def ood_sets(nodes: Mapping[str, Any], own: Task, source: str) -> list[OodSet]:
-    """Those of a configuration's node `ood`, without what is null; `source` is that of the run's own data, from which
-    also those come that do not say another."""
+def _has_as_many_texts(each: OodSet, own: Task, student: Mapping[str, Any]) -> None:
+    """Refuse single texts of a student that reads two texts apart, and pairs of one that never did."""
+    if len(each.task.text) != len(own.text) and student.get("pair", "joint") != "joint":
+        raise ImpossibleError(
+            f"ood.{each.name}.data={each.task.name} has {len(each.task.text)} texts a row, and a student with "
+            f"student.pair={student['pair']} reads the {len(own.text)} of {own.name}: choose ood=none, sets with as "
+            "many, or student.pair=joint"
+        )
+
+
+def ood_sets(nodes: Mapping[str, Any], own: Task, source: str, student: Mapping[str, Any]) -> list[OodSet]:
+    """Those of a configuration's node `ood`, without what is null.
+
+    Args:
+        nodes: the node.
+        own: the run's task.
+        source: of the run's own data, from which also those come that do not say another.
+        student: the run's node of that name.
+
+    Raises:
+        ImpossibleError, KdbenchError: as `OodSet.from_config`, or rows that the student cannot read.
+    """
     found = {str(name): plain(node) for name, node in nodes.items() if node is not None}
-    return [OodSet.from_config(name, node, own, source) for name, node in found.items()]
+    sets = [OodSet.from_config(name, node, own, source) for name, node in found.items()]
+    for each in sets:
+        _has_as_many_texts(each, own, student)
+    return sets
 
 
 def rows_of_set(each: OodSet, store: Store, root: Path, tokenizer: Path) -> Split:

@@ -97,7 +97,8 @@ def prepare(cfg: DictConfig, plan: RunPlan, store: Store, loggers: Sequence[Logg
         if not carries(context.tokenizer):
             log.warning("vocabulary: the teacher's tokenizer is no %s, so that this student can be evaluated, but not "
                         "exported; vocabulary=full can", CARRIES)  # fmt: skip
-    for each in ood_sets(cfg.ood, context.task, cfg.data.source):  # a mistake in their rows is said before the training
+    sets = ood_sets(cfg.ood, context.task, cfg.data.source, cfg.student)
+    for each in sets:  # a mistake in their rows is said before the training
         rows_of_set(each, store, plan.data_root, plan.checked.teacher_folder)
     _prepare_teacher(context)
     if plan.vocabulary is not None:

@@ -48,12 +48,13 @@ def plan_run(cfg: DictConfig, store: Store) -> RunPlan:
         own.steps, checked, own.data_root, language or own.language, teachers, pilots, on_corpus, vocabulary
     )
     steps = [*found.steps, *_stages(cfg, store, found)]
+    sets = ood_sets(cfg.ood, checked.task, cfg.data.source, cfg.student)
     content = {
         "version": VERSION,
         "stage": steps[-1].signature,
         "teacher": own.teacher,
         "metrics": checked.task.metrics,
-        **ood_content(ood_sets(cfg.ood, checked.task, cfg.data.source), own.data_root, checked.teacher_folder, store),
+        **ood_content(sets, own.data_root, checked.teacher_folder, store),
     }
     steps.append(_step(store, "run", signature("run", content), checked.task.name))
     return replace(found, steps=tuple(steps))

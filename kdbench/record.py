@@ -104,7 +104,7 @@ def _trained(context: Context, stages: list[str]) -> dict[str, Any]:
 
 def _ood(context: Context, student: Model) -> dict[str, Any]:
     """Scores of the student and of its teacher on other data sets, by their names."""
-    if not (sets := ood_sets(context.cfg.ood, context.task, context.cfg.data.source)):
+    if not (sets := ood_sets(context.cfg.ood, context.task, context.cfg.data.source, context.cfg.student)):
         return {}
     models = {"metrics": student.to(context.device)}
     if context.plan.teacher is not None:

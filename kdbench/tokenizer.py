@@ -32,6 +32,14 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+def give_types(tokenizer: Any) -> None:
+    """Let a tokenizer give token types unasked, wherever it is saved and loaded: some, as DistilBERT's, do not."""
+    given = list(tokenizer.model_input_names)
+    if "token_type_ids" not in given:
+        tokenizer.model_input_names = [*given, "token_type_ids"]
+        tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # transformers saves these alone
+
+
 def single_tokens(tokenizer: Any, words: Sequence[str], key: str) -> list[int]:
     """The token of each word.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import kdbench
+from kdbench.check import check
 from kdbench.data.source import choose
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.export import export
@@ -125,6 +127,36 @@ def test_the_folder_and_the_onnx_file_say_what_the_record_has(cmow: Overrides, t
     compile(card.split("```python\n")[1].split("```")[0], "README.md", "exec")
 
 
+@pytest.mark.parametrize("form", ["pairs", "joint pairs", "single texts", "fewer words"])
+def test_a_tokenizer_that_gives_no_types_unasked_is_exported_as_one_that_does(
+    cmow: Overrides, tmp_path: Path, tiny_teacher: Path, form: str
+) -> None:
+    """As DistilBERT's. A student that reads two texts apart is never given them without; others need no types."""
+    from transformers import AutoTokenizer
+
+    teacher, names = tmp_path / "teacher", ["input_ids", "attention_mask"]
+    shutil.copytree(tiny_teacher, teacher)
+    config = json.loads((teacher / "tokenizer_config.json").read_text())
+    (teacher / "tokenizer_config.json").write_text(json.dumps({**config, "model_input_names": names}))
+    texts = ["data.text=[text,second]"] if form == "fewer words" else []
+    overrides = cmow("method=label", *FORMS[form], *texts, f"teacher.model={teacher}")
+    record = kdbench.run(kdbench.compose(overrides))
+    folder = export(Store(tmp_path / "store"), record["signature"], tmp_path / "out")
+    student, tokenizer = kdbench.load_student(folder), AutoTokenizer.from_pretrained(folder)
+    data = record["config"]["data"]
+    frame = choose(data).read("validation", Path()).frame
+    columns = [data["text"]] if isinstance(data["text"], str) else data["text"]
+    inputs = dict(tokenizer(*(list(frame[name]) for name in columns), padding=True, return_tensors="pt"))
+    apart = form in ("pairs", "fewer words")
+    assert ("token_type_ids" in inputs) == apart
+    kept = np.load(Store(tmp_path / "store").path("run", record["signature"]) / "predictions.validation.npy")
+    with torch.inference_mode():
+        np.testing.assert_allclose(student(**inputs).logits.numpy(), kept, atol=1e-5)
+        if apart:
+            with pytest.raises(KdbenchError, match=r"reads two texts apart, .*: give it what its own"):
+                student(**{name: inputs[name] for name in names})
+
+
 def test_a_student_begins_as_an_exported_one(cmow: Overrides, tmp_path: Path) -> None:
     first = kdbench.run(kdbench.compose(cmow("method=label")))
     folder = export(Store(tmp_path / "store"), first["signature"], tmp_path / "out")
@@ -138,6 +170,14 @@ def test_a_student_begins_as_an_exported_one(cmow: Overrides, tmp_path: Path) ->
         assert torch.allclose(value, weights[1][name], atol=1e-6) or not name.startswith("body.")
     with pytest.raises(ImpossibleError, match="choose the student"):
         kdbench.run(kdbench.compose(cmow("method=label", *begin, "student.encoder=cmow")))
+
+
+def test_a_transformer_is_refused_as_its_beginning_before_a_teacher_is_trained(
+    cmow: Overrides, tiny_teacher: Path
+) -> None:
+    begin = ["initialization=pretrained", f"initialization.model={tiny_teacher}"]
+    with pytest.raises(ImpossibleError, match="is a Hugging Face encoder, which this student is not: give a folder"):
+        check(kdbench.compose(cmow("method=cmow_task", *begin)))
 
 
 def test_what_is_above_the_encoder_is_no_part_of_a_corpus_stage(cmow: Overrides, tmp_path: Path) -> None:

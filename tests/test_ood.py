@@ -127,6 +127,20 @@ def test_a_run_keeps_how_it_does_elsewhere(tiny: Overrides, far: list[str], tmp_
 
 
 @pytest.mark.parametrize(
+    ("own", "other"), [("text", ["text", "second"]), (["text", "second"], "text")], ids=["pairs", "single texts"]
+)
+def test_another_number_of_texts_is_refused_of_a_student_that_reads_two_apart(own: Any, other: Any) -> None:
+    node = {"far": {"data": {**OTHER, "text": other}, "split": "validation", "classes": READ}}
+    task = Task.from_config({**OWN, "text": own})
+    with pytest.raises(ImpossibleError, match=r"ood\.far\.data=other has . texts a row, .* choose ood=none"):
+        ood_sets(node, task, "folder", {"pair": "diffcat"})
+    for student in ({"pair": "joint"}, {}):
+        assert len(ood_sets(node, task, "folder", student)) == 1
+    alike = {"far": {**node["far"], "data": {**OTHER, "text": own}}}
+    assert len(ood_sets(alike, task, "folder", {"pair": "diffcat"})) == 1
+
+
+@pytest.mark.parametrize(
     ("node", "message"),
     [
         (3, r"ood\.far=3 is no set to evaluate: give it data and split"),
@@ -148,7 +162,7 @@ def test_a_set_is_read_as_long_as_the_student_reads_and_from_where_its_rows_come
         "far", {**node, "data": {**OTHER, "evaluation_rows": 3, "max_length": 9}}, Task.from_config(OWN)
     )
     assert (own.data["max_length"], own.data["evaluation_rows"]) == (9, 3)
-    assert ood_sets({"far": None}, Task.from_config(OWN), "folder") == []
+    assert ood_sets({"far": None}, Task.from_config(OWN), "folder", {}) == []
 
 
 def test_a_set_that_is_not_there_is_refused_at_once(tiny: Overrides, far: list[str], tmp_path: Path) -> None:

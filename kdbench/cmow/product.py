@@ -4,7 +4,8 @@ A matrix product is associative, so that it may be taken in any order. On a CPU 
 forward and backward, as long as the sequence is cut into its matrices once: taking `matrices[:, i]` in a loop, as the
 releases of Mai et al. 2019 and Galke et al. 2022 do, lets the backward pass write a tensor as large as the whole
 sequence at every step, which is quadratic in the length. Elsewhere each step is a launch, and there are fewer of them
-in a tree, ceil(log2 S), or in a scan over pieces, about 2 sqrt(S). `benchmarks/cmow.py` measures it.
+in a tree, ceil(log2 S), or in a scan over pieces, about 2 sqrt(S). `benchmarks/cmow.py` measures all three on a CPU;
+that a GPU takes the tree and the scan rests on counting launches, and was not measured.
 
 Products are made in float32 at least, under autocast too: half precision would lose its digits with every factor. So
 a product of 512 differs from the same in float64 by less than 1e-5 of its norm, forward and backward, for matrices

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NoReturn
+
 from torch import Tensor
 
 from kdbench.error import ImpossibleError
@@ -9,6 +12,7 @@ from kdbench.head import ClassHead, WordHead
 from kdbench.initialization.base import Initialization
 from kdbench.model import Model, own_weights, take_over
 from kdbench.pretrained import Source, fingerprint, locate
+from kdbench.shape import Shape
 from kdbench.store import Store
 from kdbench.student.compressed import of_kept_words
 from kdbench.student_folder import is_student_folder, load_model
@@ -34,19 +38,30 @@ class Pretrained(Initialization):
         self.model, self.source, self.revision = model, source, revision
 
     def content(self) -> dict[str, object]:
-        return {"weights": fingerprint(locate(self.source, self.model, self.revision, "initialization.model"))}
+        return {"weights": fingerprint(self._folder())}
+
+    def check(self, student: Shape, teacher: Shape) -> None:
+        """Refuse a Hugging Face encoder for a student without attention, which is none, before a teacher is trained."""
+        if "scores" not in student.taps and not is_student_folder(self._folder()):
+            self._refuse_encoder()
+
+    def _folder(self) -> Path:
+        return locate(self.source, self.model, self.revision, "initialization.model")
+
+    def _refuse_encoder(self) -> NoReturn:
+        raise ImpossibleError(
+            f"initialization.model={self.model} is a Hugging Face encoder, which this student is not: give a folder "
+            "that kdbench-export wrote of such a student, or choose initialization=random"
+        )
 
     def initialize(self, student: Model, teacher: Model | None, store: Store) -> None:
         from kdbench.encoder.base import Encoder
         from kdbench.encoder.load import from_folder
 
-        folder, bare = locate(self.source, self.model, self.revision, "initialization.model"), student.bare
+        folder, bare = self._folder(), student.bare
         ours = is_student_folder(folder)
         if not ours and not isinstance(bare, Encoder):
-            raise ImpossibleError(
-                f"initialization.model={self.model} is a Hugging Face encoder, which this student is not: give a "
-                "folder that kdbench-export wrote of such a student, or choose initialization=random"
-            )
+            self._refuse_encoder()
         head = WordHead() if student.shape.decoder_width else ClassHead(("fresh", "head"))
         donor = load_model(folder) if ours else from_folder(folder, head, fresh=True)
         try:

@@ -53,7 +53,7 @@ def shape(options: Mapping[str, Any], classes: int, word_head: bool = False) -> 
     if classifier.of_tokens and options["padding"] == "released" and options["pair"] != JOINT:
         raise ImpossibleError(
             "student/classifier=bilstm reads a text from its first token on, and student.padding=released leaves the "
-            "second one where it stands: set student.padding=neutral"
+            "second one where it stands: set student.padding=neutral or student.pair=joint"
         )
     for pair in (JOINT, options["pair"]):
         classifier.check(partial(paired_width, pair), width, layout.block)

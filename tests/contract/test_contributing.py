@@ -61,6 +61,7 @@ def test_every_kind_of_option_has_an_example(outside: Path) -> None:
     found = {path.parent.relative_to(outside).as_posix() for path in outside.rglob("*.yaml")}
     groups = ["knowledge", "matching", "projection", "objective", "initialization", "student", "student/size", "data"]
     groups += [
+        "student/classifier",
         "augmentation",
         "schedule",
         "corpus",
@@ -137,6 +138,24 @@ def test_the_team_teaches_as_the_examples_say(outside: Path, tmp_path: Path, tin
     job = json.loads((tmp_path / "job" / "run.json").read_text(encoding="utf-8"))
     record = json.loads((Path(job["store"]) / "run" / job["signature"] / "record.json").read_text(encoding="utf-8"))
     assert list(record["team"]) == ["half", "whole"] and record["axes"][how.split("=")[0]] == how.split("=")[1]
+
+
+@pytest.mark.parametrize(
+    "student",
+    [["student=averaged", "student/size=l5_h160"], ["student=cmow", "student/classifier=squashed"]],
+    ids=["student", "classifier"],
+)
+def test_a_student_without_layers_learns_as_the_examples_say(
+    outside: Path, tmp_path: Path, tiny: Overrides, student: list[str]
+) -> None:
+    own = ("student.layers", "student.width", "student.heads", "student.intermediate", "student.max_positions")
+    rest = [each for each in tiny("method=kd", "training.max_steps=30") if not each.startswith((*own, "optimizer.lr"))]
+    choices = [*student, "initialization=random", "optimizer.lr=1e-2", "training.epochs=4", "hydra.run.dir=job"]
+    console(outside, tmp_path, "--config-dir", str(outside / "conf"), *rest, *choices)
+    job = json.loads((tmp_path / "job" / "run.json").read_text(encoding="utf-8"))
+    record = json.loads((Path(job["store"]) / "run" / job["signature"] / "record.json").read_text(encoding="utf-8"))
+    assert record["metrics"]["validation/accuracy"] > 0.8, "the topic of a generated sentence is in its words"
+    assert record["student"]["parameters"]["encoder"] == 0
 
 
 def test_the_teacher_composes(outside: Path) -> None:

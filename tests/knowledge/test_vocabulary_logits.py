@@ -114,6 +114,14 @@ def test_words_are_compared_where_they_are_to_be(fused: bool) -> None:
     torch.testing.assert_close(loss(knowledge=VocabularyLogits([0, 3, 99]), fused=fused), listed)
 
 
+@both_forms
+def test_where_every_word_is_hidden_masked_places_are_all_real_ones(fused: bool) -> None:
+    everywhere = torch.where(MASK, 3, NO_PLACE)
+    student, teacher = (replace(outputs, words=everywhere) for outputs in (STUDENT, TEACHER))
+    masked = loss(student, teacher, VocabularyLogits("masked"), fused)
+    torch.testing.assert_close(masked, loss(student, teacher, VocabularyLogits("real"), fused))
+
+
 @pytest.mark.parametrize("positions", ["everywhere", [], [-1], [1.5], [True]])
 def test_places_that_are_none_are_refused(positions: object) -> None:
     with pytest.raises(KdbenchError, match="must be real, masked or a list of places"):

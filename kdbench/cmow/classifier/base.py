@@ -49,6 +49,6 @@ def refuse_norm_of_one(features: int) -> None:
     """Refuse to norm a single number, of which nothing is left."""
     if features == 1:
         raise ImpossibleError(
-            "this student/classifier norms its features, and student.pair=cosine leaves one, of which a norm leaves "
-            "nothing: choose student/classifier=linear"
+            "this student/classifier norms its features, which have a width of 1, and of a single number a norm leaves "
+            "nothing: choose student/classifier=linear, or a student.pair other than cosine and wider tables"
         )
