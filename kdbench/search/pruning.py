@@ -51,8 +51,9 @@ _REPORTER: ContextVar[Reporter | None] = ContextVar("reporter", default=None)
 
 
 @contextmanager
-def reporting(to: Reporter) -> Iterator[None]:
-    """Within the block the evaluations of a run go to this reporter."""
+def reporting(to: Reporter | None) -> Iterator[None]:
+    """Within the block the evaluations of a run go to this reporter; None: to nobody, as of a run behind the trial's
+    own."""
     token = _REPORTER.set(to)
     try:
         yield
