@@ -40,6 +40,11 @@ class Objective:
     name: str
     direction: str
 
+    @property
+    def metric(self) -> str | None:
+        """What the evaluations of a training have of it: a metric on the validation rows, or `score`; else None."""
+        return self.name if self.name == SCORE or self.name.startswith("validation/") else None
+
     def value(self, record: Mapping[str, Any]) -> float:
         """Of a finished run.
 

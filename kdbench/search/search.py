@@ -6,8 +6,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,12 @@ from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.search.objective import Constraint, Objective, constraints, objectives, refuse_unknown
 from kdbench.search.result import jobs, summary, write_results
 from kdbench.search.sampler import make_pruner, make_sampler
+from kdbench.search.settings import Settings, refuse_blind_pruner
 from kdbench.search.space import Space, refuse_unknown_keys, space_of
 from kdbench.search.storage import lock_of, open_storage, reachable
 from kdbench.search.study import SLOT, Slots, open_study
 from kdbench.search.told import LABEL, REASON, Told
 from kdbench.search.warm_start import warm_start
-from kdbench.value import share, switch, whole
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -36,30 +35,6 @@ Launch = Callable[[list[list[str]], int], None]
 
 POLL_SECONDS = 2.0
 """Between two looks at a study whose last trials other processes make."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What stands under `hydra.sweeper`; `hydra_plugins.kdbench_sweeper.optuna_sweeper` says what each means."""
-
-    n_trials: int
-    n_jobs: int
-    objectives: Sequence[str]
-    direction: Sequence[str] | str | None
-    constraints: Mapping[str, str] | None
-    sampler: Mapping[str, Any]
-    pruner: Mapping[str, Any]
-    storage: str | None
-    study_name: str | None
-    warm_start: bool
-    max_failure_rate: float
-
-    def check(self) -> None:
-        """Refuse values out of range."""
-        whole("hydra.sweeper.n_trials", self.n_trials)
-        whole("hydra.sweeper.n_jobs", self.n_jobs)
-        switch("hydra.sweeper.warm_start", self.warm_start)
-        share("hydra.sweeper.max_failure_rate", self.max_failure_rate)
 
 
 class Search:
@@ -104,11 +79,7 @@ class Search:
             "constraints": {each.name: [each.at_most, each.bound] for each in self.constraints},
         }
         directions, pruner = [each.direction for each in self.objectives], make_pruner(self.settings.pruner)
-        if len(self.objectives) > 1 and self.settings.pruner["name"] != "none":
-            raise KdbenchError(
-                f"hydra/sweeper/pruner={self.settings.pruner['name']} looks at one objective and there are "
-                f"{len(self.objectives)}: choose hydra/sweeper/pruner=none"
-            )
+        refuse_blind_pruner(self.settings.pruner, self.objectives)
         with reachable(self.told.storage):
             storage = open_storage(self.told.storage)
             study = open_study(storage, self.told.study, directions, about, pruner)

@@ -111,6 +111,14 @@ def reachable(url: str) -> Iterator[None]:
         raise unreachable(url, error) from error
 
 
+def faults() -> tuple[type[Exception], ...]:
+    """What a storage raises that is not there, full or locked."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return SQLAlchemyError, StorageInternalError, OSError
+
+
 def unreachable(url: str, error: Exception) -> KdbenchError:
     """The refusal of a storage that cannot be had, without its password."""
     while error.__cause__ is not None and not hasattr(error, "orig"):  # Optuna wraps what a database says

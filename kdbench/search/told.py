@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kdbench.error import KdbenchError
 from kdbench.outcome import Outcome
 from kdbench.search.objective import Constraint, Objective
-from kdbench.search.pruning import REPORTED, Reporter, reporting
+from kdbench.search.pruning import Reporter, reporting
 from kdbench.search.sampler import make_pruner
 from kdbench.search.storage import open_storage
 from kdbench.search.study import ALIVE
@@ -67,7 +67,7 @@ class Told:
         number = self.trials[int(HydraConfig.get().job.num)]
         study = self.open()
         trial = running(study, number)
-        reporter = Reporter(trial, prunes=len(self.objectives) == 1)
+        reporter = Reporter(trial, self.objectives[0].metric if len(self.objectives) == 1 else None)
         with _signs_of_life(trial), reporting(reporter):
             outcome = self._outcome(cfg)
         outcome = self.tell(study, trial, outcome, Path(str(cfg.paths.store)), reporter)
@@ -106,8 +106,7 @@ class Told:
             except KdbenchError as error:
                 outcome = Outcome("failed", outcome.signature, None, str(error))
             else:
-                if reporter.prunes and reporter.seen == 0:
-                    _report(trial, record)
+                _report(reporter, record)
                 study.tell(trial, values)
                 return Outcome(outcome.status, outcome.signature, values[0])
         if outcome.reason is not None:
@@ -124,13 +123,12 @@ def running(study: Study, number: int) -> Trial:
     return optuna.Trial(study, found._trial_id)
 
 
-def _report(trial: Trial, record: Mapping[str, Any]) -> None:
-    """The evaluations of a run that was in the store, as if they had just been made."""
+def _report(reporter: Reporter, record: Mapping[str, Any]) -> None:
+    """The evaluations of a finished run that its training has not told: those of a run that was in the store."""
     last = [*record["config"]["stages"]][-1]
-    rows = [row for row in record["history"] if row["stage"] == last and record["score"] in row and row["step"] > 0]
-    for number, row in enumerate(rows, start=1):
-        trial.report(row[record["score"]], number)
-    trial.set_user_attr(REPORTED, [len(rows), len(rows)])
+    rows = [row for row in record["history"] if row["stage"] == last]
+    values = [value for row in rows if (value := reporter.of(row, record["score"])) is not None]
+    reporter.report(values, len(values), ends=False)
 
 
 def line(study: Study, number: int, outcome: Outcome) -> str:

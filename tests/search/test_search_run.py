@@ -249,6 +249,7 @@ def test_a_failure_is_said_and_made_up_for_by_the_same_command(command: Command,
         (["training.batch_size=range(4,4)"], "is an empty range"),
         ([RATE, "hydra/sweeper/sampler=grid"], "needs a list of values of optimizer.lr"),
         ([RATE, "hydra.sweeper.objectives=[score,latency]", "hydra/sweeper/pruner=median"], "looks at one objective"),
+        ([RATE, "hydra.sweeper.objectives=[latency]", "hydra/sweeper/pruner=median"], "known of finished runs alone"),
     ],
 )
 def test_a_users_mistake_is_one_sentence(command: Command, overrides: list[str], sentence: str, tmp_path: Path) -> None:
