@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.search.identity import about, named
 from kdbench.search.objective import Constraint, Objective, constraints, objectives, refuse_unknown
 from kdbench.search.result import jobs, summary, write_results
 from kdbench.search.sampler import make_pruner, make_sampler
@@ -65,7 +66,8 @@ class Search:
         refuse_unknown([each.name for each in self.objectives], metrics, "hydra.sweeper.objectives")
         refuse_unknown([each.name for each in self.constraints], metrics, "hydra.sweeper.constraints")
         self.root = Path(str(self.first.paths.store)).expanduser()
-        name = settings.study_name or f"search-{self.space.signature}"
+        self.about = about(self.space, self.first, self.objectives, self.constraints, settings.sampler)
+        name = settings.study_name or named(self.about)
         storage = settings.storage or str(self.root / "studies.db")
         self.sampler_of = make_sampler(settings.sampler, len(self.objectives), bool(self.constraints))
         self.grid = self._grid() if settings.sampler["name"] == "grid" else []
@@ -73,16 +75,11 @@ class Search:
 
     def open(self) -> Study:
         """The study, new or as it stands, with a waiting trial in every open slot."""
-        about = {
-            "space": self.space.signature,
-            "objectives": [each.name for each in self.objectives],
-            "constraints": {each.name: [each.at_most, each.bound] for each in self.constraints},
-        }
         directions, pruner = [each.direction for each in self.objectives], make_pruner(self.settings.pruner)
         refuse_blind_pruner(self.settings.pruner, self.objectives)
         with reachable(self.told.storage):
             storage = open_storage(self.told.storage)
-            study = open_study(storage, self.told.study, directions, about, pruner)
+            study = open_study(storage, self.told.study, directions, self.about, pruner)
             if self.settings.warm_start:
                 from kdbench.store import Store
 
@@ -129,9 +126,11 @@ class Search:
                 )
 
     def _grid(self) -> list[dict[str, Any]]:
-        """The combinations in an order that the seed has drawn, since n_trials may be fewer."""
+        """The combinations in an order that the seed has drawn, since n_trials may be fewer; without one in their
+        own."""
         found = self.space.combinations(lambda chosen, key: self.exists(tuple(chosen), key))
-        random.Random(self.settings.sampler.get("seed")).shuffle(found)
+        if (seed := self.settings.sampler.get("seed")) is not None:
+            random.Random(seed).shuffle(found)
         return found
 
     @property

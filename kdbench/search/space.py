@@ -37,11 +37,11 @@ class Space:
 
     @property
     def signature(self) -> str:
-        """What a study is about: sixteen hex digits of the fixed overrides and the distributions."""
+        """Sixteen hex digits of the searched keys and their distributions."""
         from optuna.distributions import distribution_to_json
 
         searched = {key: distribution_to_json(each) for key, each in self.searched.items()}
-        content = json.dumps([sorted(self.fixed), searched], sort_keys=True)
+        content = json.dumps(searched, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def suggest(self, trial: Trial, exists: Exists) -> list[str]:

@@ -46,7 +46,7 @@ def open_study(
         storage: where it is kept.
         name: of the study.
         directions: of its objectives.
-        about: what a study of that name may not change: the space, the objectives.
+        about: what a study of that name may not change, see `kdbench.search.identity`.
         pruner: of Optuna, which no storage keeps.
 
     Raises:
@@ -78,7 +78,11 @@ def open_study(
 
 
 def _another(key: str) -> str:
-    return {"space": "another search space, or other fixed overrides"}.get(key, f"other {key}")
+    return {
+        "space": "another search space",
+        "fixed": "other fixed settings, of its sweep file, of a file that this one builds on, or of the command line",
+        "grid": "another order of its grid, which is that of hydra.sweeper.sampler.seed, or with none",
+    }.get(key, f"other {key}")
 
 
 @dataclass(frozen=True)
