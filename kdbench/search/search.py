@@ -18,7 +18,7 @@ from kdbench.search.result import jobs, summary, write_results
 from kdbench.search.sampler import make_pruner, make_sampler
 from kdbench.search.settings import Settings, refuse_blind_pruner
 from kdbench.search.space import Space, refuse_unknown_keys, space_of
-from kdbench.search.storage import lock_of, open_storage, reachable
+from kdbench.search.storage import located, lock_of, open_storage, reachable
 from kdbench.search.study import SLOT, Slots, open_study
 from kdbench.search.told import LABEL, REASON, Told
 from kdbench.search.warm_start import warm_start
@@ -68,7 +68,7 @@ class Search:
         self.root = Path(str(self.first.paths.store)).expanduser()
         self.about = about(self.space, self.first, self.objectives, self.constraints, settings.sampler)
         name = settings.study_name or named(self.about)
-        storage = settings.storage or str(self.root / "studies.db")
+        storage = located(settings.storage or str(self.root / "studies.db"))
         self.sampler_of = make_sampler(settings.sampler, len(self.objectives), bool(self.constraints))
         self.grid = self._grid() if settings.sampler["name"] == "grid" else []
         self.told = Told(task, storage, name, self.objectives, self.constraints, dict(settings.pruner))

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from kdbench.error import KdbenchError
 from kdbench.search import storage as storages
 from kdbench.search import study as studies
 from kdbench.search.sampler import make_sampler
-from kdbench.search.storage import lock_of, open_storage, reachable, shown
+from kdbench.search.storage import located, lock_of, open_storage, reachable, shown
 from kdbench.search.study import ALIVE, OWNER, SLOT, Slots, began, is_alive, open_study
 
 SPACE = {"space": "abc"}
@@ -183,6 +184,58 @@ def test_a_storage_that_another_program_locks_is_refused(tmp_path: Path, monkeyp
     other.close()
     slots.fill()
     assert slots.left() == 6, "nothing is lost"
+
+
+def test_a_lock_that_a_killed_process_holds_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a folder that is named relative to this one; one whose owner lives is waited for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(storages, "GRACE_SECONDS", 3)
+    code = """
+import os, sys
+from kdbench.search.storage import lock_of
+with lock_of(sys.argv[1]):
+    os._exit(9)
+"""
+    done = subprocess.run([sys.executable, "-c", code, "folder/studies.log"], check=False)
+    assert done.returncode == 9 and (tmp_path / "folder" / "studies.log.slots.lock").is_symlink()
+    start, busy = time.monotonic(), time.process_time()
+    with lock_of("folder/studies.log"):
+        assert 3 < time.monotonic() - start < 10
+        assert time.process_time() - busy < 1, "it waits, and does not spin"
+        waiting = threading.Thread(target=lambda: lock_of("folder/studies.log").__enter__(), daemon=True)
+        waiting.start()
+        waiting.join(timeout=5)
+        assert waiting.is_alive(), "this process lives"
+
+
+def test_a_storage_is_the_same_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert located("a/s.log") == str(tmp_path / "a" / "s.log")
+    assert located("sqlite:///s.db") == f"sqlite:///{tmp_path / 's.db'}" == located(f"sqlite:///{tmp_path / 's.db'}")
+    for same in ("sqlite:///:memory:", "sqlite://", "postgresql+psycopg://a@b/c"):
+        assert located(same) == same
+
+
+def test_a_database_of_another_version_of_optuna_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "studies.db"
+    opened(str(file))
+    with sqlite3.connect(file) as other:
+        other.execute("UPDATE alembic_version SET version_num = 'v1.3.0.a'")
+    other.close()
+    with pytest.raises(KdbenchError, match=r"studies\.db was made by another version of Optuna \(.* storage upgrade"):
+        open_storage(str(file))
+
+
+def test_a_journal_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    journal = tmp_path / "studies.log"
+    for missing in (journal, tmp_path / "studies.log.slots", None):
+        with (
+            pytest.raises(KdbenchError, match=r"studies\.log cannot be used \(.*Permission denied"),
+            reachable(str(journal)),
+        ):
+            raise PermissionError(13, "Permission denied", *([str(missing)] if missing else []))
+    with pytest.raises(FileNotFoundError), reachable(str(journal)):  # a mistake elsewhere
+        raise FileNotFoundError(2, "No such file", str(tmp_path / "rows.csv"))
 
 
 def test_the_same_seed_makes_the_same_trials_whoever_makes_them(tmp_path: Path) -> None:
