@@ -100,6 +100,9 @@ class OptunaSweeper(Sweeper):
         params = [f"{key}={value}" for key, value in self.params.items()]
         loader = self.hydra_context.config_loader
         search = Search(Settings(**self._plain()), [*params, *arguments], loader, self._compose, self.task)
+        if search.first.plan:
+            typer.echo(search.described())
+            return
         study = search.open()
         folder, lock = claim(Path(self.config.hydra.sweep.dir))
         search.told.folder = folder

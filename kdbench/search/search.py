@@ -17,8 +17,9 @@ from kdbench.search.objective import Constraint, Objective, constraints, objecti
 from kdbench.search.result import jobs, summary, write_results
 from kdbench.search.sampler import make_pruner, make_sampler
 from kdbench.search.settings import Settings, refuse_blind_pruner
+from kdbench.search.signs import repeatedly
 from kdbench.search.space import Space, refuse_unknown_keys, space_of
-from kdbench.search.storage import located, lock_of, open_storage, reachable
+from kdbench.search.storage import located, lock_of, open_storage, reachable, shown
 from kdbench.search.study import SLOT, Slots, open_study
 from kdbench.search.told import LABEL, REASON, Told
 from kdbench.search.warm_start import warm_start
@@ -33,6 +34,9 @@ Compose = Callable[[Sequence[str]], "DictConfig"]
 """The configuration that overrides make, as a launcher will compose it once more; not completed."""
 Launch = Callable[[list[list[str]], int], None]
 """Runs jobs with these overrides, the first of that number."""
+
+SIGN_SECONDS = 15.0
+"""Between two signs of life of the trials that this process makes or lets wait."""
 
 POLL_SECONDS = 2.0
 """Between two looks at a study whose last trials other processes make."""
@@ -73,6 +77,14 @@ class Search:
         self.grid = self._grid() if settings.sampler["name"] == "grid" else []
         self.told = Told(task, storage, name, self.objectives, self.constraints, dict(settings.pruner))
 
+    def described(self) -> str:
+        """What would be searched, in lines."""
+        looked = ", ".join(f"{each.direction} {each.name}" for each in self.objectives)
+        within = "".join(f", {each}" for each in self.constraints)
+        lines = [f"study {self.told.study}: {self.total} trials of {self.settings.sampler['name']}, {looked}{within}"]
+        lines += [f"  {line}" for line in self.space.described()]
+        return "\n".join([*lines, f"  in {shown(self.told.storage)}; nothing was made, since plan=true"])
+
     def open(self) -> Study:
         """The study, new or as it stands, with a waiting trial in every open slot."""
         directions, pruner = [each.direction for each in self.objectives], make_pruner(self.settings.pruner)
@@ -103,27 +115,33 @@ class Search:
     def _run(self, study: Study, launch: Launch) -> None:
         slots = self._slots(study)
         made = failed = 0
-        while True:
-            batch: list[tuple[int, list[str]]] = []
-            while len(batch) < self.settings.n_jobs and (trial := slots.take()) is not None:
-                if (overrides := self._planned(study, trial)) is not None:
-                    batch.append((trial.number, overrides))
-            if not batch:
-                if slots.left() == 0:
-                    return
-                if not slots.free_dead():
-                    time.sleep(POLL_SECONDS)
-                continue
-            first = batch[0][0]
-            self.told.trials = {first + place: number for place, (number, _) in enumerate(batch)}
-            launch([overrides for _, overrides in batch], first)
-            made += len(batch)
-            failed += _unsuccessful(study, [number for number, _ in batch])
-            if failed > self.settings.max_failure_rate * made:
-                raise KdbenchError(
-                    f"{failed} of {made} trials failed ({_reason(study)}): mend that and repeat the command, which "
-                    "goes on; or set hydra.sweeper.max_failure_rate higher"
-                )
+        ours: list[int] = []
+        with repeatedly(SIGN_SECONDS, lambda: slots.sign(ours)):
+            while (batch := self._batch(study, slots, ours)) is not None:
+                if not batch:
+                    time.sleep(0.0 if slots.free_dead() else POLL_SECONDS)
+                    continue
+                numbers = [number for number, _ in batch]
+                self.told.trials = {numbers[0] + place: number for place, number in enumerate(numbers)}
+                launch([overrides for _, overrides in batch], numbers[0])
+                made += len(batch)
+                failed += _unsuccessful(study, numbers)
+                ours.clear()
+                if failed > self.settings.max_failure_rate * made:
+                    raise KdbenchError(
+                        f"{failed} of {made} trials failed ({_reason(study)}): mend that and repeat the command, which "
+                        "goes on; or set hydra.sweeper.max_failure_rate higher"
+                    )
+
+    def _batch(self, study: Study, slots: Slots, ours: list[int]) -> list[tuple[int, list[str]]] | None:
+        """The next trials with their overrides, also put into `ours`; none while other processes make the last ones,
+        and None when all are made."""
+        batch: list[tuple[int, list[str]]] = []
+        while len(batch) < self.settings.n_jobs and (trial := slots.take()) is not None:
+            ours.append(trial.number)
+            if (overrides := self._planned(study, trial)) is not None:
+                batch.append((trial.number, overrides))
+        return None if not batch and slots.left() == 0 else batch
 
     def _grid(self) -> list[dict[str, Any]]:
         """The combinations in an order that the seed has drawn, since n_trials may be fewer; without one in their
@@ -195,15 +213,19 @@ class Search:
 
 
 def _unsuccessful(study: Study, numbers: Sequence[int]) -> int:
-    """How many of these trials failed; those that a launcher left running are told to have."""
+    """How many of these trials failed; those that a launcher left running are told to have.
+
+    One without a reason was ended by another process, which took it for dead, and is made again.
+    """
     import optuna
 
     found = 0
     for trial in study.get_trials(deepcopy=False):
-        if trial.number in numbers and trial.state.name in ("RUNNING", "FAIL"):
-            found += 1
-            if trial.state.name == "RUNNING":
-                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        if trial.number not in numbers:
+            continue
+        if trial.state.name == "RUNNING":
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+        found += trial.state.name == "RUNNING" or (trial.state.name == "FAIL" and REASON in trial.user_attrs)
     return found
 
 

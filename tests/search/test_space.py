@@ -113,3 +113,15 @@ def test_a_key_that_no_choice_has_is_refused() -> None:
     refuse_unknown_keys(space, always)
     with pytest.raises(KdbenchError, match="temperature is searched, but no configuration of this search has"):
         refuse_unknown_keys(space, lambda overrides, key: False)
+
+
+def test_a_key_may_need_two_options_at_once() -> None:
+    space: Space = space_of(["method=label,kd", "knowledge=label,kd", "temperature=interval(1,8)"], LOADER)
+    asked = []
+
+    def exists(overrides: Sequence[str], key: str) -> bool:
+        asked.append(tuple(overrides))
+        return list(overrides) == ["method=kd", "knowledge=kd"]
+
+    refuse_unknown_keys(space, exists)
+    assert asked[0] == ("method=label", "knowledge=label") and len(asked) <= 7

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,69 @@ def test_signs_of_life(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_alive(found())
     trial.set_user_attr(ALIVE, time.time() - studies.SILENT_SECONDS - 1)
     assert not is_alive(found())
+
+
+def test_all_trials_of_a_batch_give_signs_of_life(url: str) -> None:
+    """Also those that wait for the one before them; one that has ended keeps what it has."""
+    slots = opened(url, total=3)
+    slots.fill()
+    trials = [slots.take() for _ in range(3)]
+    for trial in trials:
+        assert trial is not None
+        trial.set_user_attr(OWNER, ["elsewhere", 1, "1"])
+        trial.set_user_attr(ALIVE, 0.0)
+    slots.study.tell(trials[1], 1.0)
+    slots.sign([0, 1])
+    signed = [is_alive(trial) for trial in slots.study.trials]
+    assert signed == [True, False, False]
+    assert slots.free_dead() == 1
+
+
+def test_a_process_that_wants_fewer_trials_leaves_the_others_theirs(url: str) -> None:
+    many, few = opened(url, total=4), opened(url, total=2)
+    many.fill()
+    few.study.enqueue_trial({"x": 0.5})  # by hand, without a slot
+    made = [few.take(), few.take()]
+    assert [trial and trial.user_attrs[SLOT] for trial in made] == [0, 1] and few.take() is None
+    assert [many.take().user_attrs[SLOT] for _ in range(2)] == [2, 3]  # type: ignore[union-attr]
+    assert [trial.state.name for trial in many.study.trials] == ["RUNNING"] * 4 + ["WAITING"]
+
+
+def test_a_grid_loses_no_combination(url: str) -> None:
+    """A trial killed before it has asked for all of its values, twice; and one that failed."""
+    grid = [{"a": value, "b": 0.5} for value in (0.25, 0.75)]
+    slots = replace(opened(url, total=2), grid=grid)
+    slots.fill()
+    for _ in range(2):
+        lost = slots.take()
+        assert lost is not None and lost.suggest_float("a", 0.0, 1.0) == 0.25
+        lost.set_user_attr(OWNER, [socket.gethostname(), 1, "never"])
+        failed = slots.take()
+        assert failed is not None and failed.suggest_float("b", 0.0, 1.0) == 0.5
+        slots.study.tell(failed, state=TrialState.FAIL)
+        slots.fill()
+    again = [slots.take(), slots.take()]
+    found = {(trial.suggest_float("a", 0.0, 1.0), trial.suggest_float("b", 0.0, 1.0)) for trial in again if trial}
+    assert found == {(0.25, 0.5), (0.75, 0.5)}
+
+
+def test_a_slot_is_drawn_by_its_own_sampler(tmp_path: Path) -> None:
+    """It hears of its trial's beginning, and no other one does."""
+    study = open_study(open_storage(str(tmp_path / "s.db")), "s", ["maximize"], SPACE, optuna.pruners.NopPruner())
+    heard: list[tuple[int, int]] = []
+
+    class Sampler(optuna.samplers.RandomSampler):
+        def __init__(self, slot: int) -> None:
+            super().__init__()
+            self.slot = slot
+
+        def before_trial(self, study: Any, trial: Any) -> None:
+            heard.append((self.slot, trial.user_attrs[SLOT]))
+
+    slots = Slots(study, 2, Sampler)
+    slots.fill()
+    assert slots.take() is not None and slots.take() is not None
+    assert heard == [(0, 0), (1, 1)]
 
 
 def work(url: str, total: int) -> None:
