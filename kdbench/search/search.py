@@ -61,7 +61,7 @@ class Search:
         self.space: Space = space_of(overrides, loader)
         self.exists = functools.lru_cache(maxsize=4096)(self._exists)
         refuse_unknown_keys(self.space, lambda chosen, key: self.exists(tuple(chosen), key))
-        self.objectives: list[Objective] = objectives(list(settings.objectives), settings.direction)
+        self.objectives: list[Objective] = objectives(settings.objectives, settings.direction)
         self.constraints: list[Constraint] = constraints(settings.constraints)
         options = [key for key in self.space.searched if key in self.space.groups]
         chosen = [self.space.override(key, next(iter(self.space.texts[key]))) for key in options]
@@ -71,7 +71,7 @@ class Search:
         refuse_unknown([each.name for each in self.constraints], metrics, "hydra.sweeper.constraints")
         self.root = Path(str(self.first.paths.store)).expanduser()
         self.about = about(self.space, self.first, self.objectives, self.constraints, settings.sampler)
-        name = settings.study_name or named(self.about)
+        name = str(settings.study_name or named(self.about))
         storage = located(settings.storage or str(self.root / "studies.db"))
         self.sampler_of = make_sampler(settings.sampler, len(self.objectives), bool(self.constraints))
         self.grid = self._grid() if settings.sampler["name"] == "grid" else []
@@ -92,16 +92,20 @@ class Search:
         with reachable(self.told.storage):
             storage = open_storage(self.told.storage)
             study = open_study(storage, self.told.study, directions, self.about, pruner)
+            slots = self._slots(study)
             if self.settings.warm_start:
-                from kdbench.store import Store
-
-                arguments = (self._signature, self.objectives, self.constraints)
-                added = warm_start(
-                    study, self.space, Store(self.root), lambda chosen, key: self.exists(tuple(chosen), key), *arguments
-                )
-                log.info("warm start: %d finished runs of the store", added)
-            self._slots(study).fill()
+                self._warm_start(study, slots)
+            slots.fill()
         return study
+
+    def _warm_start(self, study: Study, slots: Slots) -> None:
+        from kdbench.store import Store
+
+        arguments = (self._signature, self.objectives, self.constraints, slots.lock)
+        added = warm_start(
+            study, self.space, Store(self.root), lambda chosen, key: self.exists(tuple(chosen), key), *arguments
+        )
+        log.info("warm start: %d finished runs of the store", added)
 
     def run(self, study: Study, launch: Launch) -> None:
         """Make trials until no slot waits or runs, whoever works for the same study.

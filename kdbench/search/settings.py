@@ -17,7 +17,7 @@ class Settings:
 
     n_trials: int
     n_jobs: int
-    objectives: Sequence[str]
+    objectives: Sequence[str] | str
     direction: Sequence[str] | str | None
     constraints: Mapping[str, str] | None
     sampler: Mapping[str, Any]
@@ -33,6 +33,13 @@ class Settings:
         whole("hydra.sweeper.n_jobs", self.n_jobs)
         switch("hydra.sweeper.warm_start", self.warm_start)
         share("hydra.sweeper.max_failure_rate", self.max_failure_rate)
+        for what, node in (("sampler", self.sampler), ("pruner", self.pruner)):
+            if not isinstance(node, Mapping) or "name" not in node:
+                raise KdbenchError(f"hydra.sweeper.{what}={node} has no name: choose one, as hydra/sweeper/{what}=...")
+        if self.storage is not None and not (isinstance(self.storage, str) and self.storage.strip()):
+            raise KdbenchError(
+                f"hydra.sweeper.storage={self.storage} must be a file or a URL, or null for studies.db in the store"
+            )
 
 
 def refuse_blind_pruner(pruner: Mapping[str, Any], objectives: Sequence[Objective]) -> None:
