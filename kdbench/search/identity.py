@@ -43,7 +43,7 @@ def about(
     """
     return {
         "space": space.signature,
-        "fixed": fixed(first, list(space.searched)),
+        "fixed": fixed(first, [key for key in space.searched if key not in space.groups]),
         "grid": [sampler.get("seed")] if sampler["name"] == "grid" else None,
         "objectives": [each.name for each in objectives],
         "constraints": {each.name: [each.at_most, each.bound] for each in constraints},
@@ -56,9 +56,13 @@ def named(of: Mapping[str, Any]) -> str:
 
 
 def fixed(cfg: DictConfig, searched: Sequence[str]) -> str:
-    """Sixteen hex digits of a configuration as its files and its command line write it, without the searched keys.
+    """Sixteen hex digits of a configuration as its files and its command line write it.
 
     References stay as they are written: what they refer to counts by itself, and a searched key changes with the trial.
+
+    Args:
+        cfg: composed, not completed.
+        searched: keys that do not count; no groups, below whose options other keys may be fixed.
     """
     from omegaconf import OmegaConf
 

@@ -74,6 +74,8 @@ class Search:
         name = str(settings.study_name or named(self.about))
         storage = located(settings.storage or str(self.root / "studies.db"))
         self.sampler_of = make_sampler(settings.sampler, len(self.objectives), bool(self.constraints))
+        self.pruner = make_pruner(settings.pruner)
+        refuse_blind_pruner(settings.pruner, self.objectives)
         self.grid = self._grid() if settings.sampler["name"] == "grid" else []
         self.told = Told(task, storage, name, self.objectives, self.constraints, dict(settings.pruner))
 
@@ -87,11 +89,10 @@ class Search:
 
     def open(self) -> Study:
         """The study, new or as it stands, with a waiting trial in every open slot."""
-        directions, pruner = [each.direction for each in self.objectives], make_pruner(self.settings.pruner)
-        refuse_blind_pruner(self.settings.pruner, self.objectives)
+        directions = [each.direction for each in self.objectives]
         with reachable(self.told.storage):
             storage = open_storage(self.told.storage)
-            study = open_study(storage, self.told.study, directions, self.about, pruner)
+            study = open_study(storage, self.told.study, directions, self.about, self.pruner)
             slots = self._slots(study)
             if self.settings.warm_start:
                 self._warm_start(study, slots)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import CategoricalDistribution
 
 from kdbench.config import CONF_DIR
 from kdbench.search.identity import about, fixed, named
@@ -17,7 +18,7 @@ defaults: [/train, {override /data: generated}, _self_]
 training: {epochs: 3}
 optimizer: {lr: 1e-3}
 """
-SEARCHED = ["method", "optimizer.lr"]
+SEARCHED = ["optimizer.lr"]
 
 
 def composed(folder: Path, content: str, *overrides: str) -> str:
@@ -53,6 +54,18 @@ def test_a_searched_key_counts_by_its_values_alone() -> None:
     cfg = OmegaConf.create({"a": {"b": 1, "c": "${a.b}"}, "training": {"log_every_steps": 3}, "hydra": {"x": "???"}})
     other = OmegaConf.create({"a": {"b": 2, "c": "${a.b}"}, "training": {"log_every_steps": 4}})
     assert fixed(cfg, ["a.b", "+d.e"]) == fixed(other, ["a.b", "+d.e"]) != fixed(other, [])
+
+
+def test_what_is_fixed_below_a_searched_group_counts() -> None:
+    text = {"student": {"bert": "student=bert", "cmow": "student=cmow"}}
+    space = Space((), {"student": CategoricalDistribution(["bert", "cmow"])}, frozenset({"student"}), text)
+    names = {
+        named(
+            about(space, DictConfig({"student": {"layers": layers}}), objectives(["score"], None), [], {"name": "tpe"})
+        )
+        for layers in (2, 3)
+    }
+    assert len(names) == 2
 
 
 def test_another_order_of_a_grid_is_another_study() -> None:

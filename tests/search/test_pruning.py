@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -11,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 import kdbench
 from kdbench.error import KdbenchError
+from kdbench.module.pruning import Pruning
 from kdbench.search.objective import objectives
 from kdbench.search.pruning import REPORTED, Pruned, Reporter, reporting, saved
 from kdbench.search.settings import refuse_blind_pruner
@@ -121,3 +123,20 @@ def test_only_pruning_spares_evaluations() -> None:
         for state, done, planned in states
     ]
     assert saved(trials) == (8, 13)
+
+
+def test_a_study_is_asked_once_an_evaluation() -> None:
+    """Not after every batch: a storage that is away may let a question wait for a minute."""
+    stream: Any = SimpleNamespace(
+        split=[None] * 4, training=SimpleNamespace(steps=lambda rows: 4, evaluated=lambda step, rows: step % 2 == 0)
+    )
+    trial: Any = Trial()
+    trial.away = True
+    pruning = Pruning(Reporter(trial, "score"), stream, "m")
+    history = [{"step": 0, "m": 0.5}, {"step": 1, "loss": 1.0}, {"step": 2, "m": 0.6}]
+    for _ in range(3):
+        pruning.on_train_batch_end(None, SimpleNamespace(history=history))  # type: ignore[arg-type]
+    assert trial.attempts == 1 and pruning.planned == 2
+    trial.away = False
+    pruning.on_train_batch_end(None, SimpleNamespace(history=[*history, {"step": 4, "m": 0.7}]))  # type: ignore[arg-type]
+    assert trial.told == {1: 0.6, 2: 0.7}

@@ -255,6 +255,7 @@ def test_a_plan_says_what_would_be_searched_and_makes_no_study(command: Command,
     [
         (["optimizer.rate=interval(0,1)"], "optimizer.rate is searched, but no configuration"),
         ([RATE, "hydra.sweeper.objectives=[validation/f7]"], "validation/f7 is no number of a run"),
+        ([RATE, "hydra.sweeper.params=foo"], "hydra.sweeper.params=foo names no keys: give values by key"),
         (["training.batch_size=range(4,4)"], "is an empty range"),
         ([RATE, "hydra/sweeper/sampler=grid"], "needs a list of values of optimizer.lr"),
         ([RATE, "hydra.sweeper.objectives=[score,latency]", "hydra/sweeper/pruner=median"], "looks at one objective"),

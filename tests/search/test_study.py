@@ -217,6 +217,12 @@ def test_a_study_that_looks_for_something_else_is_refused(url: str) -> None:
     opened(url)
     with pytest.raises(KdbenchError, match="study_name=s is a study with another search space"):
         opened(url, space="abd")
+    with pytest.raises(
+        KdbenchError, match=r"is a study with other fixed settings, of its sweep file, .*: choose another"
+    ):
+        opened(url, fixed="abc")
+    with pytest.raises(KdbenchError, match="is a study with another order of its grid"):
+        opened(url, grid=[1])
     with pytest.raises(KdbenchError, match="is a study that looks for maximize, not for minimize"):
         open_study(open_storage(url), "s", ["minimize"], SPACE, None)
 
