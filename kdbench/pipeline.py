@@ -17,7 +17,7 @@ from kdbench.config import plain
 from kdbench.error import KdbenchError
 from kdbench.plan import RunPlan
 from kdbench.planning import plan_run
-from kdbench.search.pruning import Pruned
+from kdbench.search.pruning import Pruned, reporting
 from kdbench.store import Store, read_json
 
 if TYPE_CHECKING:
@@ -153,7 +153,8 @@ def _compute(cfg: DictConfig, plan: RunPlan, store: Store, folder: Path | None) 
 
     name = f"{plan.checked.task.name} {plan.signature}"
     with loggers(cfg, folder, plain(cfg.axes), name, cfg.sweep) as trackers:
-        context = prepare(cfg, plan, store, trackers.lightning)
+        with reporting(None):  # members and pilots of a team have evaluations of their own, which are none of a trial
+            context = prepare(cfg, plan, store, trackers.lightning)
         previous: Path | None = None
         for key, signature in zip(map(str, cfg.stages), plan.signatures("stage"), strict=True):
             with context.timed(key):

@@ -34,7 +34,8 @@ class OptunaSweeper(Sweeper):
         sampler, pruner: options of the groups `hydra/sweeper/sampler` and `hydra/sweeper/pruner`: a name, and what the
             class of Optuna takes.
         storage: of the study, see `kdbench.search.storage.open_storage`; None: `studies.db` in the store.
-        study_name: None: one that the space and what is fixed determine.
+        study_name: None: one that the space and every other setting of its runs determine, see
+            `kdbench.search.identity`.
         warm_start: begin with the runs of the store that this command could have made.
         max_failure_rate: the share of failed trials above which the search ends.
         params: searched and fixed overrides by key. The command line wins over them.
@@ -75,7 +76,7 @@ class OptunaSweeper(Sweeper):
         self.hydra_context, self.task, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> None:
-        """Search, and say what was found.
+        """Search, and say what was found; with `plan=true` say what would be searched.
 
         Raises:
             SweepError: a user's mistake, or too many failed trials: one sentence.
@@ -93,13 +94,23 @@ class OptunaSweeper(Sweeper):
         import typer
         from hydra.core.plugins import Plugins
 
-        from kdbench.search.search import Search, Settings
+        from kdbench.error import KdbenchError
+        from kdbench.search.search import Search
+        from kdbench.search.settings import Settings
         from kdbench.sweep_folder import claim
         from kdbench.wandb_sweep import show_sweep
 
+        if not isinstance(self.params, Mapping):
+            raise KdbenchError(
+                f"hydra.sweeper.params={self.params} names no keys: give values by key, as "
+                "hydra.sweeper.params={optimizer.lr: 'interval(1e-5,1e-3)'}, or on the command line"
+            )
         params = [f"{key}={value}" for key, value in self.params.items()]
         loader = self.hydra_context.config_loader
         search = Search(Settings(**self._plain()), [*params, *arguments], loader, self._compose, self.task)
+        if search.first.plan:
+            typer.echo(search.described())
+            return
         study = search.open()
         folder, lock = claim(Path(self.config.hydra.sweep.dir))
         search.told.folder = folder

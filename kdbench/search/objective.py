@@ -25,7 +25,7 @@ SCORE = "score"
 LESS = ("perplexity",)
 """Metrics of which less is better, as the costs."""
 
-BOUND = re.compile(r"^\s*(<=|>=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*$")
+BOUND = re.compile(r"^\s*(<=|>=)\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*$")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class Objective:
 
     name: str
     direction: str
+
+    @property
+    def metric(self) -> str | None:
+        """What the evaluations of a training have of it: a metric on the validation rows, or `score`; else None."""
+        return self.name if self.name == SCORE or self.name.startswith("validation/") else None
 
     def value(self, record: Mapping[str, Any]) -> float:
         """Of a finished run.
@@ -75,12 +80,17 @@ class Constraint:
         return beyond if self.at_most else -beyond
 
 
-def objectives(names: Sequence[str], directions: Sequence[str] | str | None) -> list[Objective]:
+def objectives(names: Sequence[str] | str, directions: Sequence[str] | str | None) -> list[Objective]:
     """The objectives of `hydra.sweeper.objectives`, in the directions of `hydra.sweeper.direction`, or in their own.
+
+    Args:
+        names: one, or several.
+        directions: one for each; None: their own.
 
     Raises:
         KdbenchError: directions that are none, or of another number.
     """
+    names = [names] if isinstance(names, str) else [str(each) for each in names or ()]
     if not names or len(set(names)) < len(names):
         raise KdbenchError(f"hydra.sweeper.objectives={list(names)} must name one number or several different ones")
     given = [directions] if isinstance(directions, str) else list(directions or map(_own_direction, names))
@@ -99,6 +109,11 @@ def constraints(node: Mapping[str, str] | None) -> list[Constraint]:
     Raises:
         KdbenchError: a bound that cannot be read.
     """
+    if node is not None and not isinstance(node, Mapping):
+        raise KdbenchError(
+            f"hydra.sweeper.constraints={node} names no numbers: write a bound for each, as "
+            "hydra.sweeper.constraints={latency: '<= 5'}"
+        )
     found = []
     for name, bound in (node or {}).items():
         if (read := BOUND.match(str(bound))) is None:

@@ -56,7 +56,7 @@ def summary(
     parts += [f"{len(impossible)} impossible"] if impossible else []
     parts += [f"{len(failed)} failed"] if failed else []
     lines = [f"{len(trials)} of {total} trials: {', '.join(parts)}"]
-    spared, planned = saved([trial.user_attrs for trial in trials])
+    spared, planned = saved(trials)
     if spared:
         lines.append(f"  pruning spared {spared} of {planned} evaluations ({spared / planned:.0%})")
     lines += [f"  failed: {trial.user_attrs.get(LABEL, '')}: {trial.user_attrs.get(REASON, '')}" for trial in failed]

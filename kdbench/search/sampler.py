@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdbench.error import KdbenchError
 from kdbench.seeds import derive
+from kdbench.value import whole
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -55,6 +56,7 @@ def make_sampler(node: Mapping[str, Any], objectives: int, constrained: bool) ->
     options = dict(node)
     name, seed = options.pop("name"), options.pop("seed", None)
     kind = _known("sampler", name, SAMPLERS, optuna.samplers)
+    whole("hydra.sweeper.sampler.seed", seed, least=0, null="other draws at each start")
     if name == "cmaes" and find_spec("cmaes") is None:
         raise KdbenchError("hydra/sweeper/sampler=cmaes needs the package cmaes: pip install 'kdbench[search]'")
     if name == "cmaes" and (objectives > 1 or constrained):

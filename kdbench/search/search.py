@@ -6,22 +6,23 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench.error import ImpossibleError, KdbenchError
+from kdbench.search.identity import about, named
 from kdbench.search.objective import Constraint, Objective, constraints, objectives, refuse_unknown
 from kdbench.search.result import jobs, summary, write_results
 from kdbench.search.sampler import make_pruner, make_sampler
+from kdbench.search.settings import Settings, refuse_blind_pruner
+from kdbench.search.signs import repeatedly
 from kdbench.search.space import Space, refuse_unknown_keys, space_of
-from kdbench.search.storage import lock_of, open_storage, reachable
+from kdbench.search.storage import located, lock_of, open_storage, reachable, shown
 from kdbench.search.study import SLOT, Slots, open_study
 from kdbench.search.told import LABEL, REASON, Told
 from kdbench.search.warm_start import warm_start
-from kdbench.value import share, switch, whole
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -34,32 +35,11 @@ Compose = Callable[[Sequence[str]], "DictConfig"]
 Launch = Callable[[list[list[str]], int], None]
 """Runs jobs with these overrides, the first of that number."""
 
+SIGN_SECONDS = 15.0
+"""Between two signs of life of the trials that this process makes or lets wait."""
+
 POLL_SECONDS = 2.0
 """Between two looks at a study whose last trials other processes make."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What stands under `hydra.sweeper`; `hydra_plugins.kdbench_sweeper.optuna_sweeper` says what each means."""
-
-    n_trials: int
-    n_jobs: int
-    objectives: Sequence[str]
-    direction: Sequence[str] | str | None
-    constraints: Mapping[str, str] | None
-    sampler: Mapping[str, Any]
-    pruner: Mapping[str, Any]
-    storage: str | None
-    study_name: str | None
-    warm_start: bool
-    max_failure_rate: float
-
-    def check(self) -> None:
-        """Refuse values out of range."""
-        whole("hydra.sweeper.n_trials", self.n_trials)
-        whole("hydra.sweeper.n_jobs", self.n_jobs)
-        switch("hydra.sweeper.warm_start", self.warm_start)
-        share("hydra.sweeper.max_failure_rate", self.max_failure_rate)
 
 
 class Search:
@@ -81,7 +61,7 @@ class Search:
         self.space: Space = space_of(overrides, loader)
         self.exists = functools.lru_cache(maxsize=4096)(self._exists)
         refuse_unknown_keys(self.space, lambda chosen, key: self.exists(tuple(chosen), key))
-        self.objectives: list[Objective] = objectives(list(settings.objectives), settings.direction)
+        self.objectives: list[Objective] = objectives(settings.objectives, settings.direction)
         self.constraints: list[Constraint] = constraints(settings.constraints)
         options = [key for key in self.space.searched if key in self.space.groups]
         chosen = [self.space.override(key, next(iter(self.space.texts[key]))) for key in options]
@@ -90,38 +70,43 @@ class Search:
         refuse_unknown([each.name for each in self.objectives], metrics, "hydra.sweeper.objectives")
         refuse_unknown([each.name for each in self.constraints], metrics, "hydra.sweeper.constraints")
         self.root = Path(str(self.first.paths.store)).expanduser()
-        name = settings.study_name or f"search-{self.space.signature}"
-        storage = settings.storage or str(self.root / "studies.db")
+        self.about = about(self.space, self.first, self.objectives, self.constraints, settings.sampler)
+        name = str(settings.study_name or named(self.about))
+        storage = located(settings.storage or str(self.root / "studies.db"))
         self.sampler_of = make_sampler(settings.sampler, len(self.objectives), bool(self.constraints))
+        self.pruner = make_pruner(settings.pruner)
+        refuse_blind_pruner(settings.pruner, self.objectives)
         self.grid = self._grid() if settings.sampler["name"] == "grid" else []
         self.told = Told(task, storage, name, self.objectives, self.constraints, dict(settings.pruner))
 
+    def described(self) -> str:
+        """What would be searched, in lines."""
+        looked = ", ".join(f"{each.direction} {each.name}" for each in self.objectives)
+        within = "".join(f", {each}" for each in self.constraints)
+        lines = [f"study {self.told.study}: {self.total} trials of {self.settings.sampler['name']}, {looked}{within}"]
+        lines += [f"  {line}" for line in self.space.described()]
+        return "\n".join([*lines, f"  in {shown(self.told.storage)}; nothing was made, since plan=true"])
+
     def open(self) -> Study:
         """The study, new or as it stands, with a waiting trial in every open slot."""
-        about = {
-            "space": self.space.signature,
-            "objectives": [each.name for each in self.objectives],
-            "constraints": {each.name: [each.at_most, each.bound] for each in self.constraints},
-        }
-        directions, pruner = [each.direction for each in self.objectives], make_pruner(self.settings.pruner)
-        if len(self.objectives) > 1 and self.settings.pruner["name"] != "none":
-            raise KdbenchError(
-                f"hydra/sweeper/pruner={self.settings.pruner['name']} looks at one objective and there are "
-                f"{len(self.objectives)}: choose hydra/sweeper/pruner=none"
-            )
+        directions = [each.direction for each in self.objectives]
         with reachable(self.told.storage):
             storage = open_storage(self.told.storage)
-            study = open_study(storage, self.told.study, directions, about, pruner)
+            study = open_study(storage, self.told.study, directions, self.about, self.pruner)
+            slots = self._slots(study)
             if self.settings.warm_start:
-                from kdbench.store import Store
-
-                arguments = (self._signature, self.objectives, self.constraints)
-                added = warm_start(
-                    study, self.space, Store(self.root), lambda chosen, key: self.exists(tuple(chosen), key), *arguments
-                )
-                log.info("warm start: %d finished runs of the store", added)
-            self._slots(study).fill()
+                self._warm_start(study, slots)
+            slots.fill()
         return study
+
+    def _warm_start(self, study: Study, slots: Slots) -> None:
+        from kdbench.store import Store
+
+        arguments = (self._signature, self.objectives, self.constraints, slots.lock)
+        added = warm_start(
+            study, self.space, Store(self.root), lambda chosen, key: self.exists(tuple(chosen), key), *arguments
+        )
+        log.info("warm start: %d finished runs of the store", added)
 
     def run(self, study: Study, launch: Launch) -> None:
         """Make trials until no slot waits or runs, whoever works for the same study.
@@ -135,32 +120,40 @@ class Search:
     def _run(self, study: Study, launch: Launch) -> None:
         slots = self._slots(study)
         made = failed = 0
-        while True:
-            batch: list[tuple[int, list[str]]] = []
-            while len(batch) < self.settings.n_jobs and (trial := slots.take()) is not None:
-                if (overrides := self._planned(study, trial)) is not None:
-                    batch.append((trial.number, overrides))
-            if not batch:
-                if slots.left() == 0:
-                    return
-                if not slots.free_dead():
-                    time.sleep(POLL_SECONDS)
-                continue
-            first = batch[0][0]
-            self.told.trials = {first + place: number for place, (number, _) in enumerate(batch)}
-            launch([overrides for _, overrides in batch], first)
-            made += len(batch)
-            failed += _unsuccessful(study, [number for number, _ in batch])
-            if failed > self.settings.max_failure_rate * made:
-                raise KdbenchError(
-                    f"{failed} of {made} trials failed ({_reason(study)}): mend that and repeat the command, which "
-                    "goes on; or set hydra.sweeper.max_failure_rate higher"
-                )
+        ours: list[int] = []
+        with repeatedly(SIGN_SECONDS, lambda: slots.sign(ours)):
+            while (batch := self._batch(study, slots, ours)) is not None:
+                if not batch:
+                    time.sleep(0.0 if slots.free_dead() else POLL_SECONDS)
+                    continue
+                numbers = [number for number, _ in batch]
+                self.told.trials = {numbers[0] + place: number for place, number in enumerate(numbers)}
+                launch([overrides for _, overrides in batch], numbers[0])
+                made += len(batch)
+                failed += _unsuccessful(study, numbers)
+                ours.clear()
+                if failed > self.settings.max_failure_rate * made:
+                    raise KdbenchError(
+                        f"{failed} of {made} trials failed ({_reason(study)}): mend that and repeat the command, which "
+                        "goes on; or set hydra.sweeper.max_failure_rate higher"
+                    )
+
+    def _batch(self, study: Study, slots: Slots, ours: list[int]) -> list[tuple[int, list[str]]] | None:
+        """The next trials with their overrides, also put into `ours`; none while other processes make the last ones,
+        and None when all are made."""
+        batch: list[tuple[int, list[str]]] = []
+        while len(batch) < self.settings.n_jobs and (trial := slots.take()) is not None:
+            ours.append(trial.number)
+            if (overrides := self._planned(study, trial)) is not None:
+                batch.append((trial.number, overrides))
+        return None if not batch and slots.left() == 0 else batch
 
     def _grid(self) -> list[dict[str, Any]]:
-        """The combinations in an order that the seed has drawn, since n_trials may be fewer."""
+        """The combinations in an order that the seed has drawn, since n_trials may be fewer; without one in their
+        own."""
         found = self.space.combinations(lambda chosen, key: self.exists(tuple(chosen), key))
-        random.Random(self.settings.sampler.get("seed")).shuffle(found)
+        if (seed := self.settings.sampler.get("seed")) is not None:
+            random.Random(seed).shuffle(found)
         return found
 
     @property
@@ -225,15 +218,19 @@ class Search:
 
 
 def _unsuccessful(study: Study, numbers: Sequence[int]) -> int:
-    """How many of these trials failed; those that a launcher left running are told to have."""
+    """How many of these trials failed; those that a launcher left running are told to have.
+
+    One without a reason was ended by another process, which took it for dead, and is made again.
+    """
     import optuna
 
     found = 0
     for trial in study.get_trials(deepcopy=False):
-        if trial.number in numbers and trial.state.name in ("RUNNING", "FAIL"):
-            found += 1
-            if trial.state.name == "RUNNING":
-                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        if trial.number not in numbers:
+            continue
+        if trial.state.name == "RUNNING":
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+        found += trial.state.name == "RUNNING" or (trial.state.name == "FAIL" and REASON in trial.user_attrs)
     return found
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
 from kdbench.error import KdbenchError
@@ -37,11 +38,11 @@ class Space:
 
     @property
     def signature(self) -> str:
-        """What a study is about: sixteen hex digits of the fixed overrides and the distributions."""
+        """Sixteen hex digits of the searched keys and their distributions."""
         from optuna.distributions import distribution_to_json
 
         searched = {key: distribution_to_json(each) for key, each in self.searched.items()}
-        content = json.dumps([sorted(self.fixed), searched], sort_keys=True)
+        content = json.dumps(searched, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def suggest(self, trial: Trial, exists: Exists) -> list[str]:
@@ -76,6 +77,18 @@ class Space:
 
     def _options(self, values: Mapping[str, Any]) -> list[str]:
         return [*self.fixed, *(self.override(key, values[key]) for key in values if key in self.groups)]
+
+    def described(self) -> list[str]:
+        """A line for each searched key, as it stands on a command line, and one for what is fixed."""
+        lines = []
+        for key, distribution in self.searched.items():
+            if key in self.texts:
+                lines.append(f"{key}={','.join(self.texts[key])}")
+                continue
+            low, high, step = (getattr(distribution, name) for name in ("low", "high", "step"))
+            scale = ", on a logarithmic scale" if getattr(distribution, "log", False) else ""
+            lines.append(f"{key} from {low:g} to {high:g}{f' by {step:g}' if step else ''}{scale}")
+        return [*lines, f"with {' '.join(self.fixed)}"] if self.fixed else lines
 
     def override(self, key: str, value: Any) -> str:
         """A value of a key as it stands on the command line."""
@@ -173,16 +186,23 @@ def _list_of(key: str, distribution: BaseDistribution) -> list[Any]:
 
 
 def refuse_unknown_keys(space: Space, exists: Exists) -> None:
-    """Refuse a key that no choice of options has: with the first options of all groups, or with any other one of them.
+    """Refuse a key that no choice of options has: looked for with the first options of all groups, with another one of
+    a single group, and where neither has it, with every combination.
 
     Raises:
         KdbenchError: the key.
     """
-    options = {key: [space.override(key, value) for value in space.texts[key]] for key in space.groups}
-    first = [choices[0] for choices in options.values()]
-    others = [[*first, choice] for choices in options.values() for choice in choices[1:]]
+    options = [
+        [space.override(key, value) for value in space.texts[key]] for key in space.searched if key in space.groups
+    ]
+    first = [choices[0] for choices in options]
+    others = [
+        [*first[:place], choice, *first[place + 1 :]] for place, choices in enumerate(options) for choice in choices[1:]
+    ]
     for key in space.searched:
-        if key not in space.groups and not any(exists([*space.fixed, *more], key) for more in (first, *others)):
+        if key in space.groups:
+            continue
+        if not any(exists([*space.fixed, *more], key) for more in chain([first], others, product(*options))):
             raise KdbenchError(
                 f"{key} is searched, but no configuration of this search has such a key: `kdbench --cfg job` shows them"
             )

@@ -12,8 +12,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,7 +23,7 @@ from kdbench.error import KdbenchError
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
     from kdbench.search.sampler import SamplerOf
 
@@ -46,7 +46,7 @@ def open_study(
         storage: where it is kept.
         name: of the study.
         directions: of its objectives.
-        about: what a study of that name may not change: the space, the objectives.
+        about: what a study of that name may not change, see `kdbench.search.identity`.
         pruner: of Optuna, which no storage keeps.
 
     Raises:
@@ -78,7 +78,11 @@ def open_study(
 
 
 def _another(key: str) -> str:
-    return {"space": "another search space, or other fixed overrides"}.get(key, f"other {key}")
+    return {
+        "space": "another search space",
+        "fixed": "other fixed settings, of its sweep file, of a file that this one builds on, or of the command line",
+        "grid": "another order of its grid, which is that of hydra.sweeper.sampler.seed, or with none",
+    }.get(key, f"other {key}")
 
 
 @dataclass(frozen=True)
@@ -108,27 +112,51 @@ class Slots:
                 if slot not in taken:
                     self.study.enqueue_trial(self._values(slot), user_attrs={SLOT: slot})
 
-    def take(self) -> Any | None:
-        """A waiting trial, now running and ours; None where nobody waits. Of two in one slot the later one fails."""
+    def take(self) -> Trial | None:
+        """A waiting trial, now running and ours; None where nobody waits. Of two in one slot the later one fails.
+
+        Slots of another number than this process's, and trials that others let wait, are left to them.
+        """
         with self.lock():
             return self._take()
 
-    def _take(self) -> Any | None:
+    def _take(self) -> Trial | None:
         import optuna
 
-        while self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
-            trial = self.study.ask()
-            slot = trial.user_attrs.get(SLOT)
+        while (trial := self._popped()) is not None:
+            slot = trial.user_attrs[SLOT]
             twins = [each for each in self.trials() if each.user_attrs[SLOT] == slot and not _failed(each)]
-            if slot is None or slot >= self.total or min(each.number for each in twins) < trial.number:
+            if min(each.number for each in twins) < trial.number:
                 self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
                 continue
             trial.set_user_attr(OWNER, [socket.gethostname(), os.getpid(), began(os.getpid())])
             trial.set_user_attr(ALIVE, time.time())
-            if self.sampler_of is not None:
-                self.study.sampler = self.sampler_of(slot)
             return trial
         return None
+
+    def _popped(self) -> Trial | None:
+        """The first waiting trial of our slots, now running, as `Study.ask` takes the first of all."""
+        import optuna
+
+        for waiting in self.trials():
+            if waiting.state != optuna.trial.TrialState.WAITING:
+                continue
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # taken, and ended, in between
+                if self.study._storage.set_trial_state_values(waiting._trial_id, optuna.trial.TrialState.RUNNING):
+                    self.study._thread_local.cached_all_trials = None
+                    if self.sampler_of is not None:  # before the trial, of which it hears at once
+                        self.study.sampler = self.sampler_of(waiting.user_attrs[SLOT])
+                    return optuna.Trial(self.study, waiting._trial_id)
+        return None
+
+    def sign(self, numbers: Collection[int]) -> None:
+        """Let the others know that somebody sees to these trials; a storage that is away for a while ends nothing."""
+        try:
+            for trial in self.trials():
+                if trial.number in numbers and trial.state.name == "RUNNING":
+                    self.study._storage.set_trial_user_attr(trial._trial_id, ALIVE, time.time())
+        except Exception as error:  # of any storage: the ends are told later, or the next process finds the trials dead
+            log.warning("the study could not be told that its trials go on (%s)", error)
 
     def free_dead(self) -> int:
         """Let trials fail whose process is gone, and put others with the same values into their slots; how many."""
@@ -145,7 +173,7 @@ class Slots:
             except (ValueError, RuntimeError):  # another process has seen it first
                 continue
             log.warning("trial %d was left by a process that is gone: its values are tried again", trial.number)
-            self.study.enqueue_trial(trial.params, user_attrs={SLOT: trial.user_attrs[SLOT]})
+            self.study.enqueue_trial(self._values_of(trial), user_attrs={SLOT: trial.user_attrs[SLOT]})
         return len(dead)
 
     def left(self) -> int:
@@ -168,7 +196,15 @@ class Slots:
     def _values(self, slot: int) -> dict[str, Any]:
         """Those of the last failed trial of a slot, whose run may have begun, or what the grid has for it."""
         failed = [trial for trial in self.trials() if trial.user_attrs[SLOT] == slot and _failed(trial)]
-        return dict(failed[-1].params if failed else self.grid[slot] if self.grid else {})
+        return self._values_of(failed[-1]) if failed else self._of_grid(slot)
+
+    def _values_of(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Those that a trial has, and those that it was to have when it ended before it had asked for all of them."""
+        waiting = trial.system_attrs.get("fixed_params", {})
+        return {**self._of_grid(trial.user_attrs[SLOT]), **waiting, **trial.params}
+
+    def _of_grid(self, slot: int) -> dict[str, Any]:
+        return dict(self.grid[slot]) if self.grid else {}
 
 
 def is_alive(trial: FrozenTrial) -> bool:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 from kdbench.error import KdbenchError
 from kdbench.outcome import Outcome
 from kdbench.search.objective import Constraint, Objective
-from kdbench.search.pruning import REPORTED, Reporter, reporting
+from kdbench.search.pruning import Reporter, reporting
 from kdbench.search.sampler import make_pruner
 from kdbench.search.storage import open_storage
-from kdbench.search.study import ALIVE
 from kdbench.store import Store, read_json
 from kdbench.sweep import reason_of
 
@@ -31,9 +28,6 @@ log = logging.getLogger(__name__)
 
 SIGNATURE, REASON, LABEL = "signature", "reason", "label"
 """Attributes of a trial: the run that it is, why it failed or could not be, and its overrides for people."""
-
-SIGN_SECONDS = 15.0
-"""Between two signs of life of a running trial."""
 
 
 @dataclass
@@ -67,12 +61,32 @@ class Told:
         number = self.trials[int(HydraConfig.get().job.num)]
         study = self.open()
         trial = running(study, number)
-        reporter = Reporter(trial, prunes=len(self.objectives) == 1)
-        with _signs_of_life(trial), reporting(reporter):
+        reporter = Reporter(trial, self.objectives[0].metric if len(self.objectives) == 1 else None)
+        with reporting(reporter):
             outcome = self._outcome(cfg)
-        outcome = self.tell(study, trial, outcome, Path(str(cfg.paths.store)), reporter)
+        outcome = self._end(study, trial, outcome, Path(str(cfg.paths.store)), reporter)
         typer.echo(line(study, trial.number, outcome))
         return outcome
+
+    def _end(self, study: Study, trial: Trial, outcome: Outcome, store: Path, reporter: Reporter) -> Outcome:
+        """Tell the study the end of a trial; one that cannot be told as it was, as a failed one."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        try:
+            return self.tell(study, trial, outcome, store, reporter)
+        except UpdateFinishedTrialError:
+            log.warning(
+                "trial %d was ended by another process, which makes it again from what is in the store", trial.number
+            )
+            return outcome
+        except Exception as error:
+            log.error("%s", traceback.format_exc())
+            outcome = Outcome("failed", outcome.signature, None, reason_of(error))
+            with suppress(UpdateFinishedTrialError):
+                trial.set_user_attr(REASON, outcome.reason)
+                study.tell(trial, state=TrialState.FAIL)
+            return outcome
 
     def open(self) -> Study:
         """The study, from whatever process asks."""
@@ -106,13 +120,13 @@ class Told:
             except KdbenchError as error:
                 outcome = Outcome("failed", outcome.signature, None, str(error))
             else:
-                if reporter.prunes and reporter.seen == 0:
-                    _report(trial, record)
-                study.tell(trial, values)
+                _report(reporter, record)
+                study.tell(trial, values, skip_if_finished=True)
                 return Outcome(outcome.status, outcome.signature, values[0])
         if outcome.reason is not None:
             trial.set_user_attr(REASON, outcome.reason)
-        study.tell(trial, state=TrialState.PRUNED if outcome.status == "pruned" else TrialState.FAIL)
+        state = TrialState.PRUNED if outcome.status == "pruned" else TrialState.FAIL
+        study.tell(trial, state=state, skip_if_finished=True)
         return outcome
 
 
@@ -124,13 +138,12 @@ def running(study: Study, number: int) -> Trial:
     return optuna.Trial(study, found._trial_id)
 
 
-def _report(trial: Trial, record: Mapping[str, Any]) -> None:
-    """The evaluations of a run that was in the store, as if they had just been made."""
+def _report(reporter: Reporter, record: Mapping[str, Any]) -> None:
+    """The evaluations of a finished run that its training has not told: those of a run that was in the store."""
     last = [*record["config"]["stages"]][-1]
-    rows = [row for row in record["history"] if row["stage"] == last and record["score"] in row and row["step"] > 0]
-    for number, row in enumerate(rows, start=1):
-        trial.report(row[record["score"]], number)
-    trial.set_user_attr(REPORTED, [len(rows), len(rows)])
+    rows = [row for row in record["history"] if row["stage"] == last]
+    values = [value for row in rows if (value := reporter.of(row, record["score"])) is not None]
+    reporter.report(values, len(values), ends=False)
 
 
 def line(study: Study, number: int, outcome: Outcome) -> str:
@@ -139,24 +152,3 @@ def line(study: Study, number: int, outcome: Outcome) -> str:
     values = ", ".join(f"{value:.4g}" for value in trial.values or ())
     said = outcome.reason or values
     return f"trial {number} {outcome.status}: {trial.user_attrs.get(LABEL, '')} {said}".rstrip()
-
-
-@contextmanager
-def _signs_of_life(trial: Trial) -> Iterator[None]:
-    """Let the study know that somebody works on a trial; a storage that cannot be reached for a while ends nothing."""
-    over = threading.Event()
-
-    def sign() -> None:
-        while not over.wait(SIGN_SECONDS):
-            try:
-                trial.set_user_attr(ALIVE, time.time())
-            except Exception as error:  # of any storage: the end is told later, or the next one finds the trial dead
-                log.warning("the study could not be told that trial %d goes on (%s)", trial.number, error)
-
-    thread = threading.Thread(target=sign, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

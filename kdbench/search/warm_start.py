@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from kdbench.error import KdbenchError
@@ -11,6 +12,7 @@ from kdbench.search.told import LABEL, SIGNATURE
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import FrozenTrial
 
     from kdbench.search.space import Exists, Space
     from kdbench.store import Store
@@ -24,6 +26,7 @@ def warm_start(
     signature_of: Callable[[Sequence[str]], str],
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
+    lock: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> int:
     """Tell a study of the finished runs that its own command could have made: how many. They are none of its trials.
 
@@ -37,35 +40,53 @@ def warm_start(
         exists: see `kdbench.search.space`.
         signature_of: the run that overrides would make.
         objectives, constraints: of the search.
+        lock: keeps the processes of a study apart, so that no two of them tell the same run.
     """
+    found: dict[str, FrozenTrial] = {}
+    known = _known(study)
+    for artefact in store.artefacts():
+        if artefact.kind == "run" and artefact.signature not in known:
+            trial = _trial(artefact.signature, space, store, exists, signature_of, objectives, constraints)
+            found |= {} if trial is None else {artefact.signature: trial}
+    with lock():  # only now: to compose every run takes long
+        known = _known(study)
+        added = [trial for signature, trial in found.items() if signature not in known]
+        study.add_trials(added)
+    return len(added)
+
+
+def _known(study: Study) -> set[str]:
+    return {trial.user_attrs.get(SIGNATURE, "") for trial in study.get_trials(deepcopy=False)}
+
+
+def _trial(
+    signature: str,
+    space: Space,
+    store: Store,
+    exists: Exists,
+    signature_of: Callable[[Sequence[str]], str],
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
+) -> FrozenTrial | None:
+    """A finished run as a trial; None of one that the search could not have made."""
     import optuna
 
     from kdbench.store import read_json
 
-    known = {trial.user_attrs.get(SIGNATURE) for trial in study.get_trials(deepcopy=False)}
-    added = 0
-    for artefact in store.artefacts():
-        if artefact.kind != "run" or artefact.signature in known:
-            continue
-        record = read_json(store.path("run", artefact.signature) / "record.json")
-        params, overrides = _values(space, record, exists)
-        try:
-            if params is None or signature_of(overrides) != artefact.signature:
-                continue
-            values = [each.value(record) for each in objectives]
-        except KdbenchError:  # its values do not make a run here
-            continue
-        study.add_trial(
-            optuna.trial.create_trial(
-                params=params,
-                distributions={key: space.searched[key] for key in params},
-                values=values,
-                user_attrs={SIGNATURE: artefact.signature, LABEL: " ".join(overrides[len(space.fixed) :])},
-                constraints={str(each): each.violation(record) for each in constraints},
-            )
+    record = read_json(store.path("run", signature) / "record.json")
+    params, overrides = _values(space, record, exists)
+    try:
+        if params is None or signature_of(overrides) != signature:
+            return None
+        return optuna.trial.create_trial(
+            params=params,
+            distributions={key: space.searched[key] for key in params},
+            values=[each.value(record) for each in objectives],
+            user_attrs={SIGNATURE: signature, LABEL: " ".join(overrides[len(space.fixed) :])},
+            constraints={str(each): each.violation(record) for each in constraints},
         )
-        added += 1
-    return added
+    except KdbenchError:  # its values do not make a run here
+        return None
 
 
 def _values(space: Space, record: Mapping[str, Any], exists: Exists) -> tuple[dict[str, Any] | None, list[str]]:

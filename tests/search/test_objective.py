@@ -37,6 +37,10 @@ def test_an_objective_has_a_direction_of_its_own(name: str, direction: str, valu
     assert objectives([name], "maximize")[0].direction == "maximize"
 
 
+def test_one_objective_may_stand_alone() -> None:
+    assert objectives("score", None) == objectives(["score"], None)
+
+
 def test_a_bound_is_violated_by_what_lies_beyond_it() -> None:
     at_most, at_least = constraints({"latency": "<= 5", "score": ">=0.8"})
     assert at_most.violation(RECORD) == -2.5 and at_least.violation(RECORD) == pytest.approx(0.05)
@@ -63,5 +67,16 @@ def test_numbers_that_no_run_has_are_refused_with_those_that_it_has() -> None:
     refuse_unknown(["score", "latency", "test/f1", "validation/f1"], ["f1"], "hydra.sweeper.objectives")
     with pytest.raises(KdbenchError, match="is no bound: write it as"):
         constraints({"latency": "five"})
+    with pytest.raises(KdbenchError, match=r"latency=<= 1\.2\.3 is no bound: write it as"):
+        constraints({"latency": "<= 1.2.3"})
+    for node in ("latency <= 5", ["latency <= 5"]):
+        with pytest.raises(KdbenchError, match="names no numbers: write a bound for each, as"):
+            constraints(node)  # type: ignore[arg-type]
+    assert [constraints({"latency": f"<= {each}"})[0].bound for each in ("5", "5.", ".5", "-1.5e3")] == [
+        5,
+        5,
+        0.5,
+        -1500,
+    ]
     with pytest.raises(KdbenchError, match="no metric of this run"):
         objectives(["test/f1"], None)[0].value(RECORD)

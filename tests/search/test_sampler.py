@@ -57,6 +57,8 @@ def test_a_pruner_judges(path: Path) -> None:
     ("given", "objectives", "constrained", "sentence"),
     [
         ({"name": "annealing"}, 1, False, "hydra.sweeper.sampler.name=annealing is unknown: choose among tpe,"),
+        ({"name": "tpe", "seed": "abc"}, 1, False, r"hydra\.sweeper\.sampler\.seed=abc must be a whole number"),
+        ({"name": "grid", "seed": -1}, 1, False, r"or null for other draws at each start"),
         ({"name": "tpe", "startup": 3}, 1, False, "hydra.sweeper.sampler cannot be built"),
         ({"name": "cmaes"}, 2, False, "knows one objective and no bounds"),
         ({"name": "cmaes"}, 1, True, "knows one objective and no bounds"),

@@ -241,14 +241,25 @@ def test_a_failure_is_said_and_made_up_for_by_the_same_command(command: Command,
     assert "2 of 2 trials" in run(search)
 
 
+def test_a_plan_says_what_would_be_searched_and_makes_no_study(command: Command, tmp_path: Path) -> None:
+    said = run(command(RATE, "method=label,kd", "student.layers=range(1,3)", "hydra.sweeper.n_trials=7", "plan=true"))
+    assert "7 trials of tpe, maximize score" in said and "method=label,kd" in said
+    assert (
+        "optimizer.lr from 1e-06 to 0.03, on a logarithmic scale" in said and "student.layers from 1 to 2 by 1" in said
+    )
+    assert not (tmp_path / "store").exists() and not (tmp_path / "search").exists()
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
         (["optimizer.rate=interval(0,1)"], "optimizer.rate is searched, but no configuration"),
         ([RATE, "hydra.sweeper.objectives=[validation/f7]"], "validation/f7 is no number of a run"),
+        ([RATE, "hydra.sweeper.params=foo"], "hydra.sweeper.params=foo names no keys: give values by key"),
         (["training.batch_size=range(4,4)"], "is an empty range"),
         ([RATE, "hydra/sweeper/sampler=grid"], "needs a list of values of optimizer.lr"),
         ([RATE, "hydra.sweeper.objectives=[score,latency]", "hydra/sweeper/pruner=median"], "looks at one objective"),
+        ([RATE, "hydra.sweeper.objectives=[latency]", "hydra/sweeper/pruner=median"], "known of finished runs alone"),
     ],
 )
 def test_a_users_mistake_is_one_sentence(command: Command, overrides: list[str], sentence: str, tmp_path: Path) -> None:

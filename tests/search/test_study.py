@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from kdbench.error import KdbenchError
 from kdbench.search import storage as storages
 from kdbench.search import study as studies
 from kdbench.search.sampler import make_sampler
-from kdbench.search.storage import lock_of, open_storage, reachable, shown
+from kdbench.search.storage import located, lock_of, open_storage, reachable, shown
 from kdbench.search.study import ALIVE, OWNER, SLOT, Slots, began, is_alive, open_study
 
 SPACE = {"space": "abc"}
@@ -124,6 +127,69 @@ def test_signs_of_life(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_alive(found())
 
 
+def test_all_trials_of_a_batch_give_signs_of_life(url: str) -> None:
+    """Also those that wait for the one before them; one that has ended keeps what it has."""
+    slots = opened(url, total=3)
+    slots.fill()
+    trials = [slots.take() for _ in range(3)]
+    for trial in trials:
+        assert trial is not None
+        trial.set_user_attr(OWNER, ["elsewhere", 1, "1"])
+        trial.set_user_attr(ALIVE, 0.0)
+    slots.study.tell(trials[1], 1.0)
+    slots.sign([0, 1])
+    signed = [is_alive(trial) for trial in slots.study.trials]
+    assert signed == [True, False, False]
+    assert slots.free_dead() == 1
+
+
+def test_a_process_that_wants_fewer_trials_leaves_the_others_theirs(url: str) -> None:
+    many, few = opened(url, total=4), opened(url, total=2)
+    many.fill()
+    few.study.enqueue_trial({"x": 0.5})  # by hand, without a slot
+    made = [few.take(), few.take()]
+    assert [trial and trial.user_attrs[SLOT] for trial in made] == [0, 1] and few.take() is None
+    assert [many.take().user_attrs[SLOT] for _ in range(2)] == [2, 3]  # type: ignore[union-attr]
+    assert [trial.state.name for trial in many.study.trials] == ["RUNNING"] * 4 + ["WAITING"]
+
+
+def test_a_grid_loses_no_combination(url: str) -> None:
+    """A trial killed before it has asked for all of its values, twice; and one that failed."""
+    grid = [{"a": value, "b": 0.5} for value in (0.25, 0.75)]
+    slots = replace(opened(url, total=2), grid=grid)
+    slots.fill()
+    for _ in range(2):
+        lost = slots.take()
+        assert lost is not None and lost.suggest_float("a", 0.0, 1.0) == 0.25
+        lost.set_user_attr(OWNER, [socket.gethostname(), 1, "never"])
+        failed = slots.take()
+        assert failed is not None and failed.suggest_float("b", 0.0, 1.0) == 0.5
+        slots.study.tell(failed, state=TrialState.FAIL)
+        slots.fill()
+    again = [slots.take(), slots.take()]
+    found = {(trial.suggest_float("a", 0.0, 1.0), trial.suggest_float("b", 0.0, 1.0)) for trial in again if trial}
+    assert found == {(0.25, 0.5), (0.75, 0.5)}
+
+
+def test_a_slot_is_drawn_by_its_own_sampler(tmp_path: Path) -> None:
+    """It hears of its trial's beginning, and no other one does."""
+    study = open_study(open_storage(str(tmp_path / "s.db")), "s", ["maximize"], SPACE, optuna.pruners.NopPruner())
+    heard: list[tuple[int, int]] = []
+
+    class Sampler(optuna.samplers.RandomSampler):
+        def __init__(self, slot: int) -> None:
+            super().__init__()
+            self.slot = slot
+
+        def before_trial(self, study: Any, trial: Any) -> None:
+            heard.append((self.slot, trial.user_attrs[SLOT]))
+
+    slots = Slots(study, 2, Sampler)
+    slots.fill()
+    assert slots.take() is not None and slots.take() is not None
+    assert heard == [(0, 0), (1, 1)]
+
+
 def work(url: str, total: int) -> None:
     slots = opened(url, total)
     slots.fill()
@@ -151,6 +217,12 @@ def test_a_study_that_looks_for_something_else_is_refused(url: str) -> None:
     opened(url)
     with pytest.raises(KdbenchError, match="study_name=s is a study with another search space"):
         opened(url, space="abd")
+    with pytest.raises(
+        KdbenchError, match=r"is a study with other fixed settings, of its sweep file, .*: choose another"
+    ):
+        opened(url, fixed="abc")
+    with pytest.raises(KdbenchError, match="is a study with another order of its grid"):
+        opened(url, grid=[1])
     with pytest.raises(KdbenchError, match="is a study that looks for maximize, not for minimize"):
         open_study(open_storage(url), "s", ["minimize"], SPACE, None)
 
@@ -183,6 +255,58 @@ def test_a_storage_that_another_program_locks_is_refused(tmp_path: Path, monkeyp
     other.close()
     slots.fill()
     assert slots.left() == 6, "nothing is lost"
+
+
+def test_a_lock_that_a_killed_process_holds_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a folder that is named relative to this one; one whose owner lives is waited for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(storages, "GRACE_SECONDS", 3)
+    code = """
+import os, sys
+from kdbench.search.storage import lock_of
+with lock_of(sys.argv[1]):
+    os._exit(9)
+"""
+    done = subprocess.run([sys.executable, "-c", code, "folder/studies.log"], check=False)
+    assert done.returncode == 9 and (tmp_path / "folder" / "studies.log.slots.lock").is_symlink()
+    start, busy = time.monotonic(), time.process_time()
+    with lock_of("folder/studies.log"):
+        assert 3 < time.monotonic() - start < 10
+        assert time.process_time() - busy < 1, "it waits, and does not spin"
+        waiting = threading.Thread(target=lambda: lock_of("folder/studies.log").__enter__(), daemon=True)
+        waiting.start()
+        waiting.join(timeout=5)
+        assert waiting.is_alive(), "this process lives"
+
+
+def test_a_storage_is_the_same_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert located("a/s.log") == str(tmp_path / "a" / "s.log")
+    assert located("sqlite:///s.db") == f"sqlite:///{tmp_path / 's.db'}" == located(f"sqlite:///{tmp_path / 's.db'}")
+    for same in ("sqlite:///:memory:", "sqlite://", "postgresql+psycopg://a@b/c"):
+        assert located(same) == same
+
+
+def test_a_database_of_another_version_of_optuna_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "studies.db"
+    opened(str(file))
+    with sqlite3.connect(file) as other:
+        other.execute("UPDATE alembic_version SET version_num = 'v1.3.0.a'")
+    other.close()
+    with pytest.raises(KdbenchError, match=r"studies\.db was made by another version of Optuna \(.* storage upgrade"):
+        open_storage(str(file))
+
+
+def test_a_journal_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    journal = tmp_path / "studies.log"
+    for missing in (journal, tmp_path / "studies.log.slots", None):
+        with (
+            pytest.raises(KdbenchError, match=r"studies\.log cannot be used \(.*Permission denied"),
+            reachable(str(journal)),
+        ):
+            raise PermissionError(13, "Permission denied", *([str(missing)] if missing else []))
+    with pytest.raises(FileNotFoundError), reachable(str(journal)):  # a mistake elsewhere
+        raise FileNotFoundError(2, "No such file", str(tmp_path / "rows.csv"))
 
 
 def test_the_same_seed_makes_the_same_trials_whoever_makes_them(tmp_path: Path) -> None:
