@@ -19,7 +19,7 @@ import torch
 import kdbench
 from kdbench.error import KdbenchError
 from kdbench.store import Store
-from kdbench.train import main
+from tests.command_line import in_process
 
 Overrides = Callable[..., list[str]]
 COMMAND = Path(sys.executable).with_name("kdbench")
@@ -359,17 +359,6 @@ def place(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> Pl
     return Place(tmp_path, Store(tmp_path / "store"), monkeypatch)
 
 
-def in_process(arguments: list[str], place: Place, capfd: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none"]  # the handlers would outlive the test
-    place.patch.setattr(sys, "argv", ["kdbench", *arguments, *quiet])
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        main()
-    out, err = capfd.readouterr()
-    assert isinstance(caught.value.code, int)
-    return caught.value.code, out, err
-
-
 def in_a_process_of_its_own(arguments: list[str]) -> tuple[int, str, str]:
     done = subprocess.run([str(COMMAND), *arguments], capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout, done.stderr
@@ -385,7 +374,7 @@ def test_a_mistake_is_one_sentence(
     kept = {(artefact.kind, artefact.signature) for artefact in place.store.artefacts()} & before
     run = [*tiny_in(place.store.root), f"hydra.run.dir={place.folder / 'run'}"]
     arguments = [*case.options, *run, *case.overrides, *named]
-    code, out, err = in_a_process_of_its_own(arguments) if case.real else in_process(arguments, place, capfd)
+    code, out, err = in_a_process_of_its_own(arguments) if case.real else in_process(arguments, capfd)
     place.patch.undo()
 
     assert code == 1, err

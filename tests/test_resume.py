@@ -30,12 +30,12 @@ Overrides = Callable[..., list[str]]
 COMMAND = Path(sys.executable).with_name("kdbench")
 WORDS = ["data=corpus", "corpus=generated", "method=word_kd", "teacher.language.train=true"]
 TEAM = ["+team.large.teacher={}", "+team.other.teacher={teacher.seed: 7}"]
-STEPS = 96  # 12 epochs of 8 batches
+STEPS = 48  # 6 epochs of 8 batches
 
 
 def long(key: str) -> list[str]:
     """A training of many short steps, with dropout on, that can be resumed after every second one."""
-    return [f"{key}.epochs=12", f"{key}.checkpoint_every_steps=2"]
+    return [f"{key}.epochs=6", f"{key}.checkpoint_every_steps=2"]
 
 
 def command(overrides: list[str], folder: Path) -> list[str]:

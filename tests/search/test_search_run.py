@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from kdbench.search.storage import open_storage
 from kdbench.search.study import OWNER, SLOT
 from kdbench.search.told import REASON, SIGNATURE
 from kdbench.store import Store
+from tests.command_line import in_process
 
 Overrides = Callable[..., list[str]]
 Command = Callable[..., list[str]]
@@ -31,30 +31,45 @@ FRONT = "import sys; sys.argv[0] = 'kdbench'; from kdbench.train import main; ma
 
 
 @pytest.fixture
-def command(tiny: Overrides, tmp_path: Path) -> Command:
-    """A search as a command of its own process: `kdbench -m hydra/sweeper=optuna ...`."""
+def search(tiny: Overrides, tmp_path: Path) -> Command:
+    """The arguments of a search: `kdbench -m hydra/sweeper=optuna ...`."""
 
     def made(*more: str) -> list[str]:
         given = {each.partition("=")[0] for each in more}
         own = [each for each in tiny("method=label", "initialization=random") if each.partition("=")[0] not in given]
-        search = ["-m", "hydra/sweeper=optuna", f"hydra.sweep.dir={tmp_path / 'search'}"]
-        return [sys.executable, "-c", FRONT, *search, *own, *more]
+        return ["-m", "hydra/sweeper=optuna", f"hydra.sweep.dir={tmp_path / 'search'}", *own, *more]
 
     return made
 
 
-def run(command: list[str]) -> str:
-    """The output of a command that ends well."""
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture
+def run(search: Command, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The output of a search that ends well."""
+
+    def ends(*more: str) -> str:
+        code, out, err = in_process(search(*more), capfd)
+        assert code == 0, out + err
+        return out
+
+    return ends
 
 
-def refused(command: list[str]) -> str:
-    """The one line that a command ends with that is refused."""
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
-    assert done.returncode != 0 and "Traceback" not in done.stderr, done.stderr
-    return done.stderr.strip().splitlines()[-1]
+@pytest.fixture
+def refused(search: Command, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line that a search ends with that is refused."""
+
+    def ends(*more: str) -> str:
+        code, _, err = in_process(search(*more), capfd)
+        assert code != 0 and "Traceback" not in err, err
+        return err.strip().splitlines()[-1]
+
+    return ends
+
+
+def process(arguments: list[str]) -> subprocess.Popen[bytes]:
+    """The same in a process of its own, which can be killed."""
+    silent = subprocess.DEVNULL
+    return subprocess.Popen([sys.executable, "-c", FRONT, *arguments], stdout=silent, stderr=silent)
 
 
 RATE = "optimizer.lr=tag(log,interval(1e-6,3e-2))"
@@ -76,10 +91,12 @@ def ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return [trial for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
 
 
-def test_a_search_is_pruned_and_answers_in_words_and_files(command: Command, storage: str, tmp_path: Path) -> None:
+def test_a_search_is_pruned_and_answers_in_words_and_files(
+    run: Callable[..., str], storage: str, tmp_path: Path
+) -> None:
     """A temperature is searched only where the method has one; the report reads the search's folder as a sweep's."""
     temperature = "stages.task.terms.soft.objective.temperature=interval(1,8)"
-    said = run(command(RATE, "method=label,kd", temperature, "hydra.sweeper.n_trials=7", *PRUNED))
+    said = run(RATE, "method=label,kd", temperature, "hydra.sweeper.n_trials=7", *PRUNED)
     trials = ended(study_of(storage))
     assert len(trials) == 7
     for trial in trials:
@@ -97,42 +114,38 @@ def test_a_search_is_pruned_and_answers_in_words_and_files(command: Command, sto
 
 
 def test_a_search_that_is_killed_twice_ends_with_as_many_trials_as_it_was_to_have(
-    command: Command, storage: str, tmp_path: Path
+    search: Command, run: Callable[..., str], storage: str, tmp_path: Path
 ) -> None:
     """`kill -9` in the middle of a trial: it goes on with the same values, and no finished one runs again."""
-    search = command(RATE, "hydra.sweeper.n_trials=5", "training.epochs=3")
+    overrides = (RATE, "hydra.sweeper.n_trials=5", "training.epochs=3")
     before: dict[int, str] = {}
     for least in (1, 3):
-        process = subprocess.Popen(search, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
+        killed = process(search(*overrides))
         until(lambda least=least: (tmp_path / "store" / "studies.db").exists() and done(storage) >= least)
         until(lambda: any(trial.state == TrialState.RUNNING for trial in study_of(storage).trials))
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        killed.kill()
+        killed.wait()
         before |= {trial.number: trial.user_attrs[SIGNATURE] for trial in ended(study_of(storage))}
-    run(search)
+    run(*overrides)
     trials = ended(study_of(storage))
     assert sorted(trial.user_attrs[SLOT] for trial in trials) == [0, 1, 2, 3, 4]
     assert before.items() <= {trial.number: trial.user_attrs[SIGNATURE] for trial in trials}.items()
     lost = [trial for trial in study_of(storage).trials if trial.state == TrialState.FAIL and trial.params]
     again = [trial.params for trial in trials]
     assert all(trial.params in again for trial in lost), "an interrupted trial goes on with its values"
-    assert "5 of 5 trials" in run(search), "and nothing is left to do"
+    assert "5 of 5 trials" in run(*overrides), "and nothing is left to do"
 
 
 def test_four_processes_on_one_server_make_the_trials_of_a_study_together(
-    command: Command, database: str, tmp_path: Path
+    search: Command, database: str, tmp_path: Path
 ) -> None:
     """One is killed in the middle of a trial; the others make that one too, and none waits for it for ever."""
-    search = [*command(RATE, "hydra.sweeper.n_trials=9", f"hydra.sweeper.storage={database}")]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": dict(os.environ)}
-    workers: list[subprocess.Popen[bytes]] = [
-        subprocess.Popen([*search, f"hydra.sweep.dir={tmp_path / worker}"], **quiet)  # type: ignore[call-overload]
-        for worker in "abcd"
-    ]
+    overrides = search(RATE, "hydra.sweeper.n_trials=9", f"hydra.sweeper.storage={database}")
+    workers = [process([*overrides, f"hydra.sweep.dir={tmp_path / worker}"]) for worker in "abcd"]
 
-    def makes_one(process: int) -> bool:
+    def makes_one(worker: int) -> bool:
         return done(database) >= 0 and any(
-            trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER, (None, 0))[1] == process
+            trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER, (None, 0))[1] == worker
             for trial in trials_of(database)
         )
 
@@ -168,14 +181,12 @@ def until(condition: Callable[[], bool], seconds: float = 180.0) -> None:
         time.sleep(0.1)
 
 
-def test_two_objectives_and_a_bound(command: Command, storage: str, tmp_path: Path) -> None:
+def test_two_objectives_and_a_bound(run: Callable[..., str], storage: str, tmp_path: Path) -> None:
     """The front is that of the finished trials within the bound; a smaller student and a better one are both on it."""
     said = run(
-        command(
-            "student.layers=choice(1,2)", "student.intermediate=choice(32,64)", "optimizer.lr=1e-2",
-            "hydra.sweeper.n_trials=4", "hydra.sweeper.objectives=[score,parameters]", "hydra/sweeper/sampler=grid",
-            "hydra.sweeper.constraints={parameters: '<= 20500'}",
-        )
+        "student.layers=choice(1,2)", "student.intermediate=choice(32,64)", "optimizer.lr=1e-2",
+        "hydra.sweeper.n_trials=4", "hydra.sweeper.objectives=[score,parameters]", "hydra/sweeper/sampler=grid",
+        "hydra.sweeper.constraints={parameters: '<= 20500'}",
     )  # fmt: skip
     trials = ended(study_of(storage))
     assert len({tuple(trial.params.items()) for trial in trials}) == 4, "a grid has every combination once"
@@ -199,12 +210,12 @@ def test_two_objectives_and_a_bound(command: Command, storage: str, tmp_path: Pa
 
 
 def test_a_warm_start_takes_the_runs_that_it_could_have_made(
-    command: Command, tiny: Overrides, storage: str, tmp_path: Path
+    run: Callable[..., str], tiny: Overrides, storage: str
 ) -> None:
     label = tiny("method=label", "initialization=random")
     inside, outside = (kdbench.run(kdbench.compose([*label, f"optimizer.lr={rate}"])) for rate in ("2e-3", "0.5"))
     other = kdbench.run(kdbench.compose([*label, "optimizer.lr=2e-3", "seed=7"]))
-    run(command(RATE, "hydra.sweeper.n_trials=1", "hydra.sweeper.warm_start=true"))
+    run(RATE, "hydra.sweeper.n_trials=1", "hydra.sweeper.warm_start=true")
     study = study_of(storage)
     known = {trial.user_attrs[SIGNATURE]: trial for trial in study.trials if SLOT not in trial.user_attrs}
     assert set(known) == {inside["signature"]}, (outside["signature"], other["signature"])
@@ -212,13 +223,11 @@ def test_a_warm_start_takes_the_runs_that_it_could_have_made(
     assert len([trial for trial in study.trials if SLOT in trial.user_attrs]) == 1
 
 
-def test_what_cannot_work_is_a_trial_that_a_sampler_learns_from(command: Command, storage: str) -> None:
+def test_what_cannot_work_is_a_trial_that_a_sampler_learns_from(run: Callable[..., str], storage: str) -> None:
     """A student wider than a copy of its teacher's layers can be: impossible, said, and no failure."""
     said = run(
-        command(
-            "initialization=teacher_uniform,random", "student.width=choice(32,48)", "hydra/sweeper/sampler=grid",
-            "hydra.sweeper.n_trials=4",
-        )
+        "initialization=teacher_uniform,random", "student.width=choice(32,48)", "hydra/sweeper/sampler=grid",
+        "hydra.sweeper.n_trials=4",
     )  # fmt: skip
     trials = study_of(storage).trials
     impossible = [trial for trial in trials if trial.state == TrialState.PRUNED]
@@ -226,23 +235,25 @@ def test_what_cannot_work_is_a_trial_that_a_sampler_learns_from(command: Command
     assert "4 of 4 trials: 3 finished, 0 pruned, 1 impossible" in said
 
 
-def test_a_failure_is_said_and_made_up_for_by_the_same_command(command: Command, storage: str, tmp_path: Path) -> None:
+def test_a_failure_is_said_and_made_up_for_by_the_same_command(
+    run: Callable[..., str], refused: Callable[..., str], tmp_path: Path
+) -> None:
     """The data of one choice are not there at first."""
     folder = tmp_path / "rows"
     folder.mkdir()
     text = "text,label\n" + "\n".join(f"the river number {n},{n % 2}" for n in range(32))
     (folder / "validation.csv").write_text(text)
-    search = command(
+    overrides = (
         "data.source=folder", f"data.folder.path={folder}", "data.splits={train: train, validation: validation}",
         "data.labels=[nature,machines]", RATE, "hydra.sweeper.n_trials=2",
     )  # fmt: skip
-    assert "train" in refused(search)
+    assert "train" in refused(*overrides)
     (folder / "train.csv").write_text(text)
-    assert "2 of 2 trials" in run(search)
+    assert "2 of 2 trials" in run(*overrides)
 
 
-def test_a_plan_says_what_would_be_searched_and_makes_no_study(command: Command, tmp_path: Path) -> None:
-    said = run(command(RATE, "method=label,kd", "student.layers=range(1,3)", "hydra.sweeper.n_trials=7", "plan=true"))
+def test_a_plan_says_what_would_be_searched_and_makes_no_study(run: Callable[..., str], tmp_path: Path) -> None:
+    said = run(RATE, "method=label,kd", "student.layers=range(1,3)", "hydra.sweeper.n_trials=7", "plan=true")
     assert "7 trials of tpe, maximize score" in said and "method=label,kd" in said
     assert (
         "optimizer.lr from 1e-06 to 0.03, on a logarithmic scale" in said and "student.layers from 1 to 2 by 1" in said
@@ -262,6 +273,8 @@ def test_a_plan_says_what_would_be_searched_and_makes_no_study(command: Command,
         ([RATE, "hydra.sweeper.objectives=[latency]", "hydra/sweeper/pruner=median"], "known of finished runs alone"),
     ],
 )
-def test_a_users_mistake_is_one_sentence(command: Command, overrides: list[str], sentence: str, tmp_path: Path) -> None:
-    assert sentence in refused(command(*overrides))
+def test_a_users_mistake_is_one_sentence(
+    refused: Callable[..., str], overrides: list[str], sentence: str, tmp_path: Path
+) -> None:
+    assert sentence in refused(*overrides)
     assert not Store(tmp_path / "store").artefacts()
