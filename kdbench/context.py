@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
@@ -104,6 +105,18 @@ class TeacherContext:
     def evaluate(self, model: Model, split: str = "validation") -> dict[str, float]:
         """The task's metrics of a model on a split, as `split/name`."""
         return self.score(self.predictions(model, split), split)
+
+    def evaluate_all(self, model: Model, folder: Path) -> dict[str, float]:
+        """The metrics of a finished model on every labelled split but the training rows; what it says of each of these,
+        labelled or not, stays in the folder."""
+        found: dict[str, float] = {}
+        for split in self.splits:
+            if split != "train":
+                predicted = self.predictions(model, split)
+                np.save(folder / f"predictions.{split}.npy", predicted)
+                if self.labelled(split):
+                    found |= self.score(predicted, split)
+        return found
 
     def labelled(self, split: str) -> bool:
         """Whether a split has anything to score against."""

@@ -76,18 +76,12 @@ def _finished_student(context: Context, stage: str) -> Model:
 
 def _evaluated(context: Context, student: Model, folder: Path) -> dict[str, dict[str, float]]:
     """Scores on every labelled split but the training rows, and the agreement with a teacher on each."""
-    metrics: dict[str, float] = {}
+    metrics = context.evaluate_all(student, folder)
     agreements: dict[str, float] = {}
-    for split in context.splits:
-        if split == "train":
-            continue
-        predicted = context.predictions(student, split)
-        np.save(folder / f"predictions.{split}.npy", predicted)
-        if context.plan.teacher is not None:
-            taught = np.load(context.teacher_path / f"predictions.{split}.npy")
-            agreements[split] = agreement(predicted, taught, context.task.kind)
-        if context.labelled(split):
-            metrics |= context.score(predicted, split)
+    if context.plan.teacher is not None:
+        for split in (each for each in context.splits if each != "train"):
+            said, taught = (np.load(where / f"predictions.{split}.npy") for where in (folder, context.teacher_path))
+            agreements[split] = agreement(said, taught, context.task.kind)
     return {"metrics": metrics, "agreement": agreements}
 
 

@@ -75,14 +75,7 @@ def build_teacher(context: TeacherContext, folder: Path) -> None:
     if cfg.teacher.train:
         history = _fine_tune(context, cfg, model, folder)
     model.to(context.device)
-    metrics: dict[str, float] = {}
-    for split in context.splits:
-        if split == "train":
-            continue
-        predictions = context.predictions(model, split)
-        np.save(folder / f"predictions.{split}.npy", predictions)
-        if context.labelled(split):
-            metrics |= context.score(predictions, split)
+    metrics = context.evaluate_all(model, folder)
     model.model.config.kdbench_task = task.name
     model.save(folder)
     context.tokenizer.save_pretrained(folder)
