@@ -155,8 +155,8 @@ def rows_of_set(each: OodSet, store: Store, root: Path, tokenizer: Path) -> Spli
 
 
 def ood_content(sets: list[OodSet], root: Path, tokenizer: Path, store: Store) -> dict[str, Any]:
-    """What they add to the content of a run: their data and how classes are read; nothing where there are none."""
-    found = {
+    """What they add to the content of a run, by name: the signature of their data, and how classes are read."""
+    return {
         each.name: {
             "data": _signature_of_set(each, root, tokenizer, store),
             "classes": each.classes,
@@ -164,7 +164,6 @@ def ood_content(sets: list[OodSet], root: Path, tokenizer: Path, store: Store) -
         }
         for each in sets
     }
-    return {"ood": found} if found else {}
 
 
 @contextmanager

@@ -47,17 +47,19 @@ def plan_run(cfg: DictConfig, store: Store) -> RunPlan:
     found = RunPlan(
         own.steps, checked, own.data_root, language or own.language, teachers, pilots, on_corpus, vocabulary
     )
-    steps = [*found.steps, *_stages(cfg, store, found)]
+    stages = _stages(cfg, store, found)
     sets = ood_sets(cfg.ood, checked.task, cfg.data.source, cfg.student)
+    elsewhere = ood_content(sets, own.data_root, checked.teacher_folder, store)
     content = {
         "version": VERSION,
-        "stage": steps[-1].signature,
+        "stage": stages[-1].signature,
         "teacher": own.teacher,
         "metrics": checked.task.metrics,
-        **ood_content(sets, own.data_root, checked.teacher_folder, store),
+        **({"ood": elsewhere} if elsewhere else {}),
     }
-    steps.append(_step(store, "run", signature("run", content), checked.task.name))
-    return replace(found, steps=tuple(steps))
+    evaluated = [_step(store, "data", elsewhere[each.name]["data"], each.task.name) for each in sets]
+    run = _step(store, "run", signature("run", content), checked.task.name)
+    return replace(found, steps=(*found.steps, *stages, *evaluated, run))
 
 
 def plan_teacher(cfg: DictConfig, store: Store, needed: bool = True) -> TeacherPlan:

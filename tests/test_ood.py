@@ -113,7 +113,11 @@ def test_a_run_keeps_how_it_does_elsewhere(tiny: Overrides, far: list[str], tmp_
     found = record["ood"]["paws"]
     assert (found["data"], found["split"], found["rows"]) == ("paws", "validation", 3)
     assert set(found["metrics"]) == set(found["teacher_metrics"]) == {"accuracy"}
-    run = FinishedRun(Store(tmp_path / "store"), record["signature"])
+    store = Store(tmp_path / "store")
+    # Its rows are among what the run was planned to need, and keep as long as the run does.
+    assert len([each for each in record["built_from"] if store.has("data", each)]) == 2
+    assert len([each for each in plain["built_from"] if store.has("data", each)]) == 1
+    run = FinishedRun(store, record["signature"])
     for role, model in (("metrics", run.student()), ("teacher_metrics", run.teacher())):
         said = [int(logits(model, run.tokenizer, text).argmax()) for text in FAR["text"]]
         # The first class of the generated data is read as the second one there.

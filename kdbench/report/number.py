@@ -20,8 +20,13 @@ def percent(share: float, decimals: int = 1) -> str:
 
 
 def millions(count: float) -> str:
-    """A parameter count in millions, three significant digits: `110`, `17.4`, `0.455`."""
+    """A count of parameters or bytes in millions, three significant digits: `110`, `17.4`, `0.455`."""
     return _significant(count / 1e6, 3)
+
+
+def billions(count: float) -> str:
+    """A count of operations in billions, likewise."""
+    return _significant(count / 1e9, 3)
 
 
 def rough(value: float) -> str:

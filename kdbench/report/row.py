@@ -98,7 +98,7 @@ def run_row(job: Job, axes: Iterable[str], metrics: Iterable[str], split: str | 
         row[f"compression_{size}"] = _ratio(_size(teacher_cost, size), _size(cost, size))
     for batch in BATCHES:
         row[f"speed_up_{batch}"] = _ratio(_latency(teacher_cost, batch), _latency(cost, batch))
-    row |= {"train_seconds": train_seconds(record), "bytes": cost.get("bytes"), "agreement": _agreement(record, key)}
+    row |= {"train_seconds": train_seconds(record), "agreement": _agreement(record, key)}
     return row | {"teacher_signature": teacher.get("signature"), "signature": record["signature"]}
 
 
@@ -154,7 +154,7 @@ def _teacher_cost(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _cost_columns(cost: Mapping[str, Any]) -> dict[str, Value]:
     columns: dict[str, Value] = {f"parameters_{size}": _size(cost, size) for size in SIZES}
-    columns["flops"] = cost.get("flops")
+    columns |= {name: cost.get(name) for name in ("bytes", "flops")}
     return columns | {f"latency_ms_{batch}": _latency(cost, batch) for batch in BATCHES}
 
 

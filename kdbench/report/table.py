@@ -22,6 +22,7 @@ COSTS = (
     "parameters_encoder",
     "compression_total",
     "compression_encoder",
+    "bytes",
     "flops",
     "latency_ms_batch_1",
     "latency_ms_batch_32",

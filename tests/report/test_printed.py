@@ -35,6 +35,7 @@ def test_the_table_is_well_formed_and_aligned(records: list[Record], write_sweep
     assert shown["score (%)"] == "60.0" and shown["kept (%)"] == "75.0" and shown["score is"] == "accuracy"
     assert logits[5] == "1.4"
     assert shown["parameters (M)"] == "11.0" and shown["compression (x)"] == "2.0" and shown["latency 1 (ms)"] == "4.0"
+    assert shown["on disk (MB)"] == "44.0" and shown["FLOPs (G)"] == "1.10"
 
 
 def test_one_metric_names_its_column(records: list[Record], write_sweep: WriteSweep) -> None:
