@@ -52,9 +52,11 @@ class KroneckerLinear(nn.Module):
         """(..., n) -> (..., m)."""
         rows = values.reshape(-1, *self.factors.into)
         found = self._b_first(rows) if self.order == "b_first" else self._a_first(rows)
-        found = found.reshape(*values.shape[:-1], self.out_features)
-        # In place, since nothing else reads what a product gave, and a second tensor of this size costs as much time.
-        return found if self.bias is None else found.add_(self.bias)
+        if self.bias is not None:
+            # In place, since nothing else reads what a product gave, and a second tensor of this size costs as much
+            # time; before any view of it, since autograd copies the gradient of a view that was changed in place.
+            found.add_(self.bias.view(self.factors.out))
+        return found.reshape(*values.shape[:-1], self.out_features)
 
     def _b_first(self, rows: Tensor) -> Tensor:
         """(N, n1, n2) -> (N, m1, m2): X B_r' for all r at once, then [A_1 ... A_R] over what they gave."""
@@ -64,7 +66,7 @@ class KroneckerLinear(nn.Module):
         if m2 < m1:  # a small B is multiplied row by row, so that what it gives lies as A wants it
             inner = _of_each(b, rows).bmm(rows.transpose(1, 2))  # (N, R m2, n1)
             inner = inner.view(-1, sums, m2, n1).transpose(1, 2).reshape(-1, sums * n1)
-            return (inner @ a.T).view(-1, m2, m1).transpose(1, 2)
+            return (inner @ a.T).view(-1, m2, m1).transpose(1, 2).contiguous()
         inner = (rows.reshape(-1, n2) @ b.T).view(-1, n1, sums, m2)
         return _of_each(a, rows).bmm(inner.transpose(1, 2).reshape(-1, sums * n1, m2))
 
@@ -79,7 +81,7 @@ class KroneckerLinear(nn.Module):
             inner = (rows.transpose(1, 2).reshape(-1, n1) @ a.T).view(-1, n2, sums, m1).permute(0, 3, 2, 1)
         if m2 <= m1:
             return inner.reshape(-1, m1, sums * n2).bmm(_of_each(b, rows))
-        return (inner.reshape(-1, sums * n2) @ b).view(-1, m1, m2)
+        return inner.reshape(-1, m1, sums * n2) @ b
 
     def matrix(self) -> Tensor:
         """The matrix itself, (m, n): for tests and for other libraries, never for a pass."""
