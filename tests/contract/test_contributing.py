@@ -64,6 +64,7 @@ def test_every_kind_of_option_has_an_example(outside: Path) -> None:
         "student/classifier",
         "augmentation",
         "schedule",
+        "temperature",
         "corpus",
         "teacher",
         "team",
@@ -151,11 +152,22 @@ def test_a_student_without_layers_learns_as_the_examples_say(
     own = ("student.layers", "student.width", "student.heads", "student.intermediate", "student.max_positions")
     rest = [each for each in tiny("method=kd", "training.max_steps=30") if not each.startswith((*own, "optimizer.lr"))]
     choices = [*student, "initialization=random", "optimizer.lr=1e-2", "training.epochs=4", "hydra.run.dir=job"]
+    choices.append("+temperature@stages.task.terms.soft.objective.temperature=torn")
     console(outside, tmp_path, "--config-dir", str(outside / "conf"), *rest, *choices)
     job = json.loads((tmp_path / "job" / "run.json").read_text(encoding="utf-8"))
     record = json.loads((Path(job["store"]) / "run" / job["signature"] / "record.json").read_text(encoding="utf-8"))
     assert record["metrics"]["validation/accuracy"] > 0.8, "the topic of a generated sentence is in its words"
     assert record["student"]["parameters"]["encoder"] == 0
+    assert record["config"]["stages"]["task"]["terms"]["soft"]["objective"]["temperature"]["rise"] == 2.0
+
+
+def test_the_temperature_rises_with_the_doubt_of_the_teacher(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(outside))
+    key = "stages.task.terms.soft.objective.temperature"
+    cfg = composed(outside, "method=kd", f"+temperature@{key}=torn")
+    torn = instantiate(cfg.stages.task.terms.soft.objective.temperature)
+    teacher = torch.tensor([[100.0, -100.0], [1.0, 1.0]])
+    assert torn(torch.zeros(2, 2), teacher).tolist() == pytest.approx([2.0, 4.0])
 
 
 def test_the_teacher_composes(outside: Path) -> None:
