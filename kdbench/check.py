@@ -164,7 +164,11 @@ def student_shape(options: Mapping[str, Any], task: Task) -> Shape:
     if "dropout" in options:
         share("student.dropout", options["dropout"], below=True)
     shape: Shape = module.shape(options, task.outputs, task.tells_words)
-    return of_spans(shape) if task.kind == "span" else shape
+    if task.kind != "span":
+        return shape
+    if refuse := getattr(module, "refuse_spans", None):
+        refuse(options)
+    return of_spans(shape)
 
 
 def _micro_batches(stage: str, options: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
@@ -56,8 +57,7 @@ def flops(model: Model, length: int = FLOPS_LENGTH) -> int:
     """
     batch = _batch(model, 1, length)
     counter = FlopCounterMode(display=False)
-    # torch has no formula for its fused attention on CPU; the plain one is two counted products.
-    with _evaluating(model), sdpa_kernel(SDPBackend.MATH), counter:
+    with _evaluating(model), _as_products(), counter:
         model(batch, Taps(logits=True))
     return int(counter.get_total_flops())
 
@@ -171,6 +171,16 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+@contextmanager
+def _as_products() -> Iterator[None]:
+    """Attention and LSTMs as the products that torch counts: it has no formula for its fused ones."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")
+        apart = torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)
+        with sdpa_kernel(SDPBackend.MATH), apart[0], apart[1]:
+            yield
 
 
 def _count(module: nn.Module | None) -> int:

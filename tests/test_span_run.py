@@ -170,6 +170,10 @@ def test_even_labels_are_spread_over_real_tokens_alone() -> None:
         (["ood=rte"], r"is of kind classification, but squad_v2 of kind span"),
         (["knowledge=logits", "knowledge.probability_shift=true"], "swaps the logits of two classes, but a span has"),
         (["knowledge=logit_lens"], r"terms\.transfer reads lens of the student, which that architecture"),
+        (
+            ["student=kronecker", "student.factors={attention: null, embedding: 2, pooler: {a: [2, 2]}}"],
+            r"student\.factors\.pooler: a student that answers by spans has no pooler: set it to null",
+        ),
         (["data.stride=20"], r"data\.stride=20 must be smaller than data\.max_length=20"),
     ],
 )

@@ -59,7 +59,7 @@ class FactorChoice:
 
     def refuse_missing_pooler(self, model_type: str) -> None:
         """Refuse to factor the pooler of a type that has none. Of BERT and ALBERT one is there under a head of classes,
-        and not on a corpus or for spans, where nothing is asked of it.
+        and not on a corpus, where nothing is asked of it.
 
         Raises:
             ImpossibleError: with the way out.
@@ -67,6 +67,17 @@ class FactorChoice:
         if _given(self.pooler) and model_type not in POOLED:
             raise ImpossibleError(
                 f"student.factors.pooler: an encoder of type {model_type} has no pooler: set it to null"
+            )
+
+    def refuse_pooler_of_spans(self) -> None:
+        """Refuse to factor the pooler of a reader of spans, which has none.
+
+        Raises:
+            ImpossibleError: with the way out.
+        """
+        if _given(self.pooler):
+            raise ImpossibleError(
+                "student.factors.pooler: a student that answers by spans has no pooler: set it to null"
             )
 
     def shared(self, width: int) -> int:

@@ -76,7 +76,7 @@ def factorise(model: PreTrainedModel, choice: FactorChoice) -> None:
     if not blocks or there["attention"] != 4 * blocks or there["feed_forward_out"] != blocks:
         raise ImpossibleError(
             f"student=kronecker_encoder does not know all maps of an encoder of type {model.config.model_type}: choose "
-            "a BERT, RoBERTa, ELECTRA, DistilBERT, DeBERTa or ALBERT"
+            "a BERT, RoBERTa, ELECTRA, DistilBERT or ALBERT"
         )
     for name, target, part in list(maps_of(model)):
         if (factors := choice.of(target, (part.out_features, part.in_features))) is not None:

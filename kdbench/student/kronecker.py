@@ -47,6 +47,17 @@ def shape(options: Mapping[str, Any], classes: int, word_head: bool = False) -> 
     return replace(found, decoder_width=found.decoder_width // shared, factored=True)
 
 
+def refuse_spans(options: Mapping[str, Any]) -> None:
+    """Refuse what a reader of spans does not have.
+
+    Raises:
+        ImpossibleError: a factored pooler.
+    """
+    from kdbench.kronecker.choice import FactorChoice
+
+    FactorChoice.from_config(options["factors"]).refuse_pooler_of_spans()
+
+
 def kronecker(
     layers: int,
     width: int,

@@ -258,3 +258,16 @@ def test_its_tables_count_as_embeddings_and_nothing_as_layers(tmp_path: Path) ->
     assert (found["embeddings"], found["encoder"]) == (30 * (9 + 2 * 9), 0)
     # 127 products of 3 x 3 matrices each way, and 27 features on 2 scores.
     assert flops(model) == 2 * 127 * 2 * 3**3 + 2 * 27 * 2
+
+
+def test_the_operations_of_an_lstm_and_of_convolutions_count() -> None:
+    from kdbench.cost import flops
+
+    states = 2 * 127 * 2 * 3**3
+    lstm = built(PAIR, *SMALL, "student/classifier=bilstm", "student.pair=joint")
+    # Four gates from a state of 36 numbers and as many units, at each of 128 tokens both ways; then two maps.
+    assert flops(lstm) == states + 2 * 128 * 4 * 2 * 36 * (36 + 36) + 2 * 72 * 36 + 2 * 36 * 2
+    wider = ("student.matrix_width=4", "student.vector_width=16", "student/classifier=cnn", "student.pair=joint")
+    # Three images of 4 x 4, made 16 x 16; kernels of 4 x 4 to 13 x 13, and of 3 x 3 to 6 x 6 and 2 x 2 of five.
+    images = 16 * 3 * 3 * 16 + 13**2 * 3 * 3 * 16 + 6**2 * 5 * 3 * 9 + 2**2 * 5 * 5 * 9
+    assert flops(built(PAIR, *wider)) == 2 * 127 * 2 * 4**3 + 2 * images + 2 * 5 * 2**2 * 2

@@ -34,8 +34,8 @@ CELLS: dict[str, int | dict[str, int]] = {
     "demo": 6,
     "glue_small": 36,
     "glmd/rivals": {"smoke": 10, "cpu": 60, "gpu": 200},
-    "kronecker/nearest": {"smoke": 12, "cpu": 54, "gpu": 240},
-    "kronecker/squad": {"smoke": 12, "cpu": 18, "gpu": 60},
+    "kronecker/nearest": {"smoke": 12, "cpu": 54, "gpu": 640},
+    "kronecker/squad": {"smoke": 12, "cpu": 18, "gpu": 160},
     "skdbert/composition": {"smoke": 14, "cpu": 70, "gpu": 280},
     "skdbert/rivals": {"smoke": 18, "cpu": 90, "gpu": 355},
     "skdbert/samplers": {"smoke": 12, "cpu": 60, "gpu": 240},
@@ -55,6 +55,10 @@ texts, and what needs classes on glue/stsb."""
 
 WITH_BUDGET = [name for name, counts in CELLS.items() if isinstance(counts, dict)]
 WITHOUT = [name for name in CELLS if name not in WITH_BUDGET]
+SHARED = [*((name, "cpu") for name in WITH_BUDGET), ("kronecker/squad", "smoke")]
+"""Budgets that read `paths.data`."""
+
+EMBEDDED = [(name, "smoke") for name in WITH_BUDGET if (name, "smoke") not in SHARED]
 
 
 def stub_plan(cfg: DictConfig, store: Any) -> Any:
@@ -135,14 +139,15 @@ def test_a_sweep_file_has_its_cells(hydra: Hydra, name: str) -> None:
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize("name", WITH_BUDGET)
-@pytest.mark.parametrize("budget", ["smoke", pytest.param("cpu", marks=pytest.mark.shared)])
+@pytest.mark.parametrize(
+    ("name", "budget"), EMBEDDED + [pytest.param(*each, marks=pytest.mark.shared) for each in SHARED]
+)
 def test_a_budget_has_its_cells_which_can_run_and_have_their_controls(
     hydra: Hydra, name: str, budget: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the real check, teacher and data of the budget."""
     monkeypatch.setattr("kdbench.planning.plan_run", plan_run)
-    data = [f"paths.data={request.getfixturevalue('shared_data')}"] if budget == "cpu" else []
+    data = [f"paths.data={request.getfixturevalue('shared_data')}"] if (name, budget) in SHARED else []
     have_matched_controls(of_one_task_and_seed(hydra, name, budget, *data))
 
 
