@@ -208,6 +208,11 @@ def test_every_head_says_the_same_in_memory_in_the_folder_and_in_the_onnx_file(
             assert exact.shape[0] == rows and (rows == 1 or exact.std() > 0.01)
             np.testing.assert_allclose(loaded[name].numpy(), exact.numpy(), atol=1e-6)
             np.testing.assert_allclose(values, exact.numpy(), atol=1e-5)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    said: dict[str, Any] = {}
+    exec(card.split("```python\n")[1].split("```")[0].replace('"."', repr(str(folder))), said)
+    answer = next(said[name] for name in ("answer", "logits", "words") if name in said)
+    assert isinstance(answer, str) or len(answer) == 1, "the card tells how to get one"
 
 
 @pytest.mark.parametrize("form", ["pairs", "joint pairs", "single texts", "fewer words"])
