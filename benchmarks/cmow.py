@@ -48,7 +48,7 @@ def ours(ahead: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scanned(ahead: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
-    return scan(ahead), scan(back.flip(1)).flip(1)
+    return scan(ahead), scan(back, back=True)
 
 
 def pooled(ahead: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,7 +56,7 @@ def pooled(ahead: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def paired_up(ahead: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
-    return tree(ahead), tree(back.flip(1))
+    return tree(ahead), tree(back, back=True)
 
 
 FORMS: dict[str, tuple[Products, Products]] = {"states": (scanned, ours), "whole products": (paired_up, pooled)}

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from safetensors.torch import load_file
 
 import kdbench
 from kdbench.check import check
+from kdbench.data.batch import Batch
 from kdbench.data.source import choose
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.export import export
+from kdbench.finished_run import FinishedRun
+from kdbench.outputs import Taps
 from kdbench.planning import plan_run
 from kdbench.store import Store
 
@@ -125,6 +129,90 @@ def test_the_folder_and_the_onnx_file_say_what_the_record_has(cmow: Overrides, t
     card = (folder / "README.md").read_text()
     assert "kdbench.load_student(folder)" in card and "without layers" in card
     compile(card.split("```python\n")[1].split("```")[0], "README.md", "exec")
+
+
+def written(folder: Path, name: str, row: Callable[[int], dict[str, Any]]) -> list[str]:
+    """Both splits of a data set as files, and the overrides that read them."""
+    for split, places in (("train", range(24)), ("validation", range(24, 32))):
+        path = folder / name / f"{split}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row(place)) + "\n" for place in places), encoding="utf-8")
+    return [f"data={name}", "data.source=folder", f"paths.data={folder}"]
+
+
+def row_of_choices(place: int) -> dict[str, Any]:
+    choices = {"choice1": "the river was old.", "choice2": "we found the engine under it."}
+    return {"premise": "the river" + " was near" * (place % 4), **choices, "question": "cause", "label": place % 2}
+
+
+def row_of_spans(place: int) -> dict[str, Any]:
+    before = " ".join(["the river was near"] * (1 + place % 3))
+    answers = {"text": ["engine"], "answer_start": [len(before) + 1]}
+    return {"question": "what was found", "context": f"{before} engine and forest", "answers": answers}
+
+
+@pytest.fixture(params=["value", "choices", "spans", "words", "answers"])
+def of_head(request: pytest.FixtureRequest, cmow: Overrides, tmp_path: Path) -> FinishedRun:
+    """A finished run with data that ask for this head."""
+    head, corpus = request.param, ["corpus=generated", "teacher.language.training.epochs=1"]
+    values = ["data.kind=regression", "data.label=value", "data.labels=[]", "data.metrics=[pearson]"]
+    data = {
+        "value": ["data=generated", "data.text=[text,second]", *values],
+        "choices": written(tmp_path / "data", "super_glue/copa", row_of_choices),
+        "spans": [*written(tmp_path / "data", "squad_v2", row_of_spans), "data.max_length=20", "data.stride=4"],
+        "words": ["data=corpus", *corpus],
+        "answers": ["data=generated", "data.format=cloze", "teacher.language.train=true", *corpus],
+    }[head]
+    method = "method=mlm" if head == "words" else "method=label"
+    record = kdbench.run(kdbench.compose([*cmow(method, "student.std=0.3")[1:], *data]))
+    return FinishedRun(Store(tmp_path / "store"), record["signature"])
+
+
+def in_memory(run: FinishedRun, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What the run's own student says of rows, (B, S), or (B, K, S), under the names that transformers uses."""
+    ids, mask, types = (inputs[name].flatten(0, -2) for name in ("input_ids", "attention_mask", "token_type_ids"))
+    index = torch.arange(len(inputs["input_ids"]))
+    student, batch = run.student(), Batch(ids, mask.bool(), types, torch.zeros_like(index), index)
+    if student.shape.decoder_width:
+        said = student(batch, Taps(decoder_inputs=True))
+        return {"logits": said.decoder(said.decoder_inputs)}
+    logits = student(batch, Taps(logits=True)).logits
+    return {"start_logits": logits[:, 0], "end_logits": logits[:, 1]} if student.shape.spans else {"logits": logits}
+
+
+FIRST = ["the river.", "we found it near the mountain.", "an engine."]
+SECOND = ["we found an old engine.", "it was the river.", "the computer was near it and near the forest."]
+
+
+def test_every_head_says_the_same_in_memory_in_the_folder_and_in_the_onnx_file(
+    of_head: FinishedRun, tmp_path: Path
+) -> None:
+    """For rows of two texts, or of two choices of two texts each, padded and not."""
+    import onnxruntime
+    from transformers import AutoTokenizer
+
+    folder = export(of_head.store, of_head.signature, tmp_path / "out", onnx=True)
+    student, tokenizer = kdbench.load_student(folder), AutoTokenizer.from_pretrained(folder)
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    choices = 2 if of_head.task.choices else 1
+    for rows in (3, 1):
+        texts = [(text * choices)[: rows * choices] for text in (FIRST, SECOND)]
+        inputs = dict(tokenizer(*texts, padding=True, return_tensors="pt", return_token_type_ids=True))
+        if choices > 1:
+            inputs = {name: values.view(rows, choices, -1) for name, values in inputs.items()}
+        taken = {each.name for each in session.get_inputs()}
+        with torch.inference_mode():
+            expected, loaded = in_memory(of_head, inputs), student(**inputs)
+        run = session.run(list(expected), {name: inputs[name].numpy() for name in taken})
+        for values, (name, exact) in zip(run, expected.items(), strict=True):
+            assert exact.shape[0] == rows and (rows == 1 or exact.std() > 0.01)
+            np.testing.assert_allclose(loaded[name].numpy(), exact.numpy(), atol=1e-6)
+            np.testing.assert_allclose(values, exact.numpy(), atol=1e-5)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    said: dict[str, Any] = {}
+    exec(card.split("```python\n")[1].split("```")[0].replace('"."', repr(str(folder))), said)
+    answer = next(said[name] for name in ("answer", "logits", "words") if name in said)
+    assert isinstance(answer, str) or len(answer) == 1, "the card tells how to get one"
 
 
 @pytest.mark.parametrize("form", ["pairs", "joint pairs", "single texts", "fewer words"])

@@ -16,7 +16,7 @@ range (`tests/cmow/test_product.py`). Nothing is rescaled on the way: the produc
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -24,32 +24,37 @@ from torch import Tensor
 
 from kdbench.masking import full_precision
 
+Form = Callable[[Tensor, bool], Tensor]
+"""Of (B, S, d, d), in order or, if so told, from the last factor back."""
+
 
 def product(matrices: Tensor, back: bool = False) -> Tensor:
     """M_1 M_2 ... M_S of each row, or `back` from the last one, M_S ... M_1: (B, S, d, d) -> (B, d, d); S is at least
     1."""
     with full(matrices) as matrices:
-        if torch.compiler.is_exporting():
-            return drawn(matrices, back)[0]
-        if matrices.device.type == "cpu":
-            return last_of_loop(matrices, back)
-        return tree(matrices.flip(1) if back else matrices)
+        whole, _ = forms_on(matrices.device.type)
+        return drawn(matrices, back)[0] if torch.compiler.is_exporting() else whole(matrices, back)
 
 
 def prefixes(matrices: Tensor) -> Tensor:
     """The product of every beginning, M_1 ... M_i at place i: (B, S, d, d) -> (B, S, d, d)."""
-    with full(matrices) as matrices:
-        if torch.compiler.is_exporting():
-            return drawn(matrices)[1]
-        return loop(matrices) if matrices.device.type == "cpu" else scan(matrices)
+    return _every(matrices, back=False)
 
 
 def suffixes(matrices: Tensor) -> Tensor:
     """M_S M_{S-1} ... M_i at place i, the factors from the last one back: (B, S, d, d) -> (B, S, d, d)."""
+    return _every(matrices, back=True)
+
+
+def _every(matrices: Tensor, back: bool) -> Tensor:
     with full(matrices) as matrices:
-        if torch.compiler.is_exporting():
-            return drawn(matrices, back=True)[1]
-        return loop(matrices, back=True) if matrices.device.type == "cpu" else scan(matrices.flip(1)).flip(1)
+        _, every = forms_on(matrices.device.type)
+        return drawn(matrices, back)[1] if torch.compiler.is_exporting() else every(matrices, back)
+
+
+def forms_on(device: str) -> tuple[Form, Form]:
+    """How a type of device makes a whole product, and how the products of all beginnings."""
+    return (last_of_loop, loop) if device == "cpu" else (tree, scan)
 
 
 @contextmanager
@@ -81,8 +86,10 @@ def _in_order(matrices: Tensor, back: bool) -> tuple[Tensor, ...]:
     return ahead[::-1] if back else ahead
 
 
-def tree(matrices: Tensor) -> Tensor:
+def tree(matrices: Tensor, back: bool = False) -> Tensor:
     """`product`, neighbours first, in ceil(log2 S) levels."""
+    if back:
+        matrices = matrices.flip(1)
     one = neutral(matrices)
     while matrices.shape[1] > 1:
         # One more factor gives an odd sequence its last partner, and of an even one it is left over.
@@ -90,8 +97,11 @@ def tree(matrices: Tensor) -> Tensor:
     return matrices[:, 0]
 
 
-def scan(matrices: Tensor) -> Tensor:
-    """`prefixes` in pieces of about sqrt(S): inside all pieces at once, then over the pieces, then both together."""
+def scan(matrices: Tensor, back: bool = False) -> Tensor:
+    """`prefixes` in pieces of about sqrt(S): inside all pieces at once, then over the pieces, then both together; with
+    `back`, `suffixes`."""
+    if back:
+        return scan(matrices.flip(1)).flip(1)
     rows, length, side, _ = matrices.shape
     piece = math.isqrt(length - 1) + 1
     missing = -length % piece

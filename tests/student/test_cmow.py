@@ -149,6 +149,76 @@ def test_a_pair_is_read_text_by_text() -> None:
     torch.testing.assert_close(logits(joint, rows), expected)
 
 
+def halves(body: Any, ids: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """What is before every place and what is after it, as the paper writes it, (B, S, 18) each; what does not count
+    adds 0 and multiplies by I."""
+    vectors = body.embeddings["vectors"].weight[ids] * counts[:, :, None]
+    length, found = ids.shape[1], []
+    for direction, places in (("ahead", range(length)), ("back", range(length - 1, -1, -1))):
+        factors = body.embeddings[direction].whole.weight.view(-1, 3, 3)[ids]
+        total, product, half = torch.zeros(len(ids), 9), torch.eye(3).expand(len(ids), 3, 3), {}
+        for place in places:
+            total = total + vectors[:, place]
+            product = product @ torch.where(counts[:, place, None, None], factors[:, place], torch.eye(3))
+            half[place] = torch.cat([total, product.flatten(1)], dim=1)
+        found.append(torch.stack([half[place] for place in range(length)], dim=1))
+    return found[0], found[1]
+
+
+def with_padding_that_learned(head: Head, *overrides: str) -> Any:
+    """A student whose padding is neither 0 nor I any more."""
+    model: Any = built(head, *SMALL, "student/classifier=linear", *overrides)
+    for table in model.body.embeddings.parameters():
+        table.data[0] += 0.2
+    return model
+
+
+@pytest.mark.parametrize("form", ["joint", "diffcat", "one text and none"])
+@pytest.mark.parametrize("padding", ["neutral", "released"])
+def test_padding_is_a_word_in_a_student_as_released(padding: str, form: str) -> None:
+    """The release sets the other text to padding where it stands, and multiplies that too."""
+    pair = "joint" if form == "joint" else "diffcat"
+    model = with_padding_that_learned(PAIR, f"student.padding={padding}", f"student.pair={pair}")
+    rows = batch(padding=2)
+    if form == "one text and none":
+        rows = replace(rows, token_type_ids=torch.zeros_like(rows.input_ids))
+
+    def encoded(own: Tensor) -> Tensor:
+        everywhere = torch.ones_like(own)
+        ahead, back = halves(model.body, rows.input_ids * own, everywhere if padding == "released" else own)
+        return torch.cat([ahead[:, -1], back[:, 0, 9:]], dim=1)
+
+    first = encoded(rows.attention_mask & (rows.token_type_ids == 0))
+    second = encoded(rows.attention_mask & (rows.token_type_ids == 1))
+    apart = torch.cat([first, second, (first - second).abs()], dim=1)
+    expected = model.classifier(encoded(rows.attention_mask) if pair == "joint" else apart)
+    torch.testing.assert_close(logits(model, rows), expected)
+
+
+@pytest.mark.parametrize("alignment", ["token", "released"])
+@pytest.mark.parametrize("padding", ["neutral", "released"])
+def test_states_are_aligned_in_a_student_as_released(padding: str, alignment: str) -> None:
+    """What a student hands out, and what heads of tokens read: of place i, or with the way back of the place that is
+    as far from the other end, padding counted."""
+    options, rows = (f"student.padding={padding}", f"student.alignment={alignment}"), batch(padding=2)
+    layers = frozenset({0, 1})
+    for head in (PAIR, SpanHead(), WordHead()):
+        model = with_padding_that_learned(head, *options)
+        counts = rows.attention_mask | (padding == "released")
+        ahead, back = halves(model.body, rows.input_ids, counts)
+        expected = torch.cat([ahead, back.flip(1) if alignment == "released" else back], dim=2)
+        taps = Taps(hidden=layers, logits=isinstance(head, SpanHead), decoder_inputs=isinstance(head, WordHead))
+        said = model(rows, taps)
+        torch.testing.assert_close(said.hidden[1], expected)
+        alone = [halves(model.body, rows.input_ids[:, [place]], counts[:, [place]] | True) for place in range(9)]
+        torch.testing.assert_close(said.hidden[0], torch.cat([torch.cat(each, dim=2) for each in alone], dim=1))
+        if isinstance(head, WordHead):
+            torch.testing.assert_close(said.decoder_inputs, expected)
+        if isinstance(head, SpanHead):
+            scores = model.spans(expected).transpose(1, 2).masked_fill(~rows.attention_mask[:, None], ABSENT)
+            torch.testing.assert_close(said.logits, scores)
+
+
 def test_a_single_text_is_a_pair_only_if_asked() -> None:
     single = ClassHead(("no", "yes"))
     plain_one: Any = built(single, *SMALL)
