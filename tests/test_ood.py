@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from omegaconf import OmegaConf
 
 import kdbench
 from kdbench.config import CONF_DIR, plain
+from kdbench.data.split import Split
 from kdbench.data.task import Task
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.evaluation import Request, evaluate_run
 from kdbench.finished_run import FinishedRun
 from kdbench.module.predictions import scores
-from kdbench.ood import OodSet, ood_sets, rows_of_set
+from kdbench.ood import OodSet, evaluate_elsewhere, ood_sets, rows_of_set
 from kdbench.planning import plan_run
 from kdbench.store import Store
 
@@ -78,6 +80,29 @@ def test_a_class_that_none_is_read_as_is_never_chosen() -> None:
 def test_classes_that_cannot_be_read_are_refused(classes: dict[str, str], own: dict[str, Any], message: str) -> None:
     with pytest.raises((KdbenchError, ImpossibleError), match=message):
         made(classes, **own)
+
+
+def test_a_finished_model_is_evaluated_once_in_each_reading() -> None:
+    """Other classes, or another metric, are no reason to tell what was found before."""
+    offsets, labels = np.arange(4), np.array([0, 1, 1])
+    rows = Split(np.arange(3, dtype=np.int32), np.zeros(3, dtype=np.int8), offsets, labels, np.arange(3))
+    asked = []
+
+    def say(model: Any, rows: Split) -> np.ndarray:
+        asked.append(model)
+        return np.eye(3, dtype=np.float32)
+
+    def found(each: OodSet) -> Any:
+        finished = {"teacher_metrics": "teacher-of-this-test"}
+        return evaluate_elsewhere([each], {"teacher_metrics": None}, say, lambda _: rows, finished)["far"]  # type: ignore
+
+    other = made({"yes": "false", "maybe": "true", "no": "false"})
+    counted = replace(made(), task=replace(made().task, metrics=("f1",)))
+    for _ in range(2):
+        assert found(made())["teacher_metrics"] == {"accuracy": 1.0}
+        assert found(other)["teacher_metrics"] == {"accuracy": pytest.approx(1 / 3)}
+        assert found(counted)["teacher_metrics"] == {"f1": 1.0}
+    assert len(asked) == 3
 
 
 FAR = {"text": ["the river was near the mountain.", "we found an old engine.", "the forest."], "label": [1, 0, 1]}
