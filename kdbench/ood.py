@@ -181,8 +181,9 @@ def _signature_of_set(each: OodSet, root: Path, tokenizer: Path, store: Store) -
 
 
 Scores = Mapping[str, float]
-_known: dict[tuple[str, str], Scores] = {}
-"""Those of finished models, for the next job of a sweep in this process, which mostly asks for the same teacher's."""
+_known: dict[tuple[Any, ...], Scores] = {}
+"""Those of finished models on the same rows in the same reading, for the next job of a sweep in this process, which
+mostly asks for the same teacher's."""
 
 
 def evaluate_elsewhere(
@@ -205,7 +206,8 @@ def evaluate_elsewhere(
     def score(role: str, each: OodSet, rows: Split) -> Scores:
         if (name := (finished or {}).get(role)) is None:
             return scores(each.task, rows, each.read_as(say(models[role], rows)))
-        key = name, hashlib.sha1(rows.tokens.tobytes() + rows.labels.tobytes(), usedforsecurity=False).hexdigest()
+        digest = hashlib.sha1(rows.tokens.tobytes() + rows.labels.tobytes(), usedforsecurity=False).hexdigest()
+        key = name, digest, each.classes, each.task.metrics
         if key not in _known:
             _known[key] = scores(each.task, rows, each.read_as(say(models[role], rows)))
         return _known[key]

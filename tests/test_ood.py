@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 import kdbench
+from kdbench.config import CONF_DIR, plain
+from kdbench.data.split import Split
 from kdbench.data.task import Task
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.evaluation import Request, evaluate_run
 from kdbench.finished_run import FinishedRun
-from kdbench.ood import OodSet, ood_sets
+from kdbench.module.predictions import scores
+from kdbench.ood import OodSet, evaluate_elsewhere, ood_sets, rows_of_set
 from kdbench.planning import plan_run
 from kdbench.store import Store
 
@@ -74,6 +80,29 @@ def test_a_class_that_none_is_read_as_is_never_chosen() -> None:
 def test_classes_that_cannot_be_read_are_refused(classes: dict[str, str], own: dict[str, Any], message: str) -> None:
     with pytest.raises((KdbenchError, ImpossibleError), match=message):
         made(classes, **own)
+
+
+def test_a_finished_model_is_evaluated_once_in_each_reading() -> None:
+    """Other classes, or another metric, are no reason to tell what was found before."""
+    offsets, labels = np.arange(4), np.array([0, 1, 1])
+    rows = Split(np.arange(3, dtype=np.int32), np.zeros(3, dtype=np.int8), offsets, labels, np.arange(3))
+    asked = []
+
+    def say(model: Any, rows: Split) -> np.ndarray:
+        asked.append(model)
+        return np.eye(3, dtype=np.float32)
+
+    def found(each: OodSet) -> Any:
+        finished = {"teacher_metrics": "teacher-of-this-test"}
+        return evaluate_elsewhere([each], {"teacher_metrics": None}, say, lambda _: rows, finished)["far"]  # type: ignore
+
+    other = made({"yes": "false", "maybe": "true", "no": "false"})
+    counted = replace(made(), task=replace(made().task, metrics=("f1",)))
+    for _ in range(2):
+        assert found(made())["teacher_metrics"] == {"accuracy": 1.0}
+        assert found(other)["teacher_metrics"] == {"accuracy": pytest.approx(1 / 3)}
+        assert found(counted)["teacher_metrics"] == {"f1": 1.0}
+    assert len(asked) == 3
 
 
 FAR = {"text": ["the river was near the mountain.", "we found an old engine.", "the forest."], "label": [1, 0, 1]}
@@ -175,3 +204,70 @@ def test_a_set_that_is_not_there_is_refused_at_once(tiny: Overrides, far: list[s
         plan_run(kdbench.compose(tiny("method=label", *far)), Store(tmp_path / "store"))
     with pytest.raises(KdbenchError, match=r"ood\.paws\.split=dev is no split of paws: choose among"):
         plan_run(kdbench.compose(tiny("method=label", *far, "ood.paws.split=dev")), Store(tmp_path / "store"))
+
+
+AS_THEY_ARE = {label: label for label in ("entailment", "neutral", "contradiction")}
+OF_HYPOTHESES = {"entailment": "entailment", "neutral": "non-entailment", "contradiction": "non-entailment"}
+OF_REVIEWS = {"negative": "neg", "positive": "pos"}
+# By option and task: of each set the split of its source, and what each of the student's classes is there.
+MEANT: dict[tuple[str, str], dict[str, tuple[str, dict[str, str]]]] = {
+    ("mrpc", "glue/mrpc"): {"paws": ("validation", {"not_equivalent": "0", "equivalent": "1"})},
+    ("rte", "glue/rte"): {
+        "hans": ("validation", {"entailment": "entailment", "not_entailment": "non-entailment"}),
+    },
+    ("sst2", "glue/sst2"): {"imdb": ("test", OF_REVIEWS), "imdb_contrast": ("contrast", OF_REVIEWS)},
+    ("imdb", "glue/sst2"): {"imdb": ("test", OF_REVIEWS)},
+    ("mnli", "glue/mnli"): {
+        "anli": ("dev_r1", AS_THEY_ARE),
+        "anli_2": ("dev_r2", AS_THEY_ARE),
+        "anli_3": ("dev_r3", AS_THEY_ARE),
+        "snli": ("validation", AS_THEY_ARE),
+        "hans": ("validation", OF_HYPOTHESES),
+    },
+    ("squad_v2_part", "squad_part"): {"xquad_en": ("validation_apart", {})},
+    ("squad_v2_part", "squad_v2_part"): {"xquad_en": ("validation_apart", {})},
+}
+chosen = pytest.mark.parametrize(("option", "data"), MEANT, ids=[f"{option} of {data}" for option, data in MEANT])
+
+
+def sets_of(option: str, data: str, *more: str) -> tuple[Task, list[OodSet]]:
+    """A run's task, and the sets of an option."""
+    cfg = kdbench.compose([f"data={data}", "data.source=folder", f"ood={option}", *more])
+    task = Task.from_config(plain(cfg.data))
+    return task, ood_sets(cfg.ood, task, cfg.data.source, cfg.student)
+
+
+def test_every_option_is_tried() -> None:
+    files = {file.stem for file in (CONF_DIR / "ood").glob("*.yaml")}
+    assert {option for option, _ in MEANT} == files - {"none"}
+
+
+@chosen
+def test_each_class_stands_for_its_own_label_elsewhere(option: str, data: str) -> None:
+    """A student that is sure of one of its classes says the label that means the same there."""
+    own, sets = sets_of(option, data)
+    assert {each.name for each in sets} == set(MEANT[option, data])
+    for each in sets:
+        split, meant = MEANT[option, data][each.name]
+        assert dict(each.data["splits"]) == {each.split: split}
+        said = each.read_as(np.eye(len(own.labels), dtype=np.float32)) if own.labels else np.empty((0, 1))
+        assert {ours: each.task.labels[row.argmax()] for ours, row in zip(own.labels, said, strict=True)} == meant
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("option", "data"), [chosen for chosen in MEANT if "squad" not in chosen[0]])
+def test_who_knows_every_label_elsewhere_is_always_right(
+    option: str, data: str, tmp_path: Path, shared_data: Path, tiny_teacher: Path
+) -> None:
+    """By the names that the files themselves give their labels; who is sure of another class is always wrong."""
+    own, sets = sets_of(option, data, "data.evaluation_rows=200")
+    for each in sets:
+        split, meant = MEANT[option, data][each.name]
+        rows = rows_of_set(each, Store(tmp_path / "store"), shared_data, tiny_teacher)
+        file = pq.read_table(shared_data / each.data["folder"]["path"] / f"{split}.parquet")
+        names = json.loads(file.schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+        gold = [names[file["label"][int(place)].as_py()] for place in rows.index]
+        assert len(gold) == 200 and set(gold) == set(meant.values())
+        sure = np.array([[meant[ours] == label for ours in own.labels] for label in gold], dtype=np.float32)
+        assert scores(each.task, rows, each.read_as(sure)) == {"accuracy": 1.0}
+        assert scores(each.task, rows, each.read_as(1.0 - sure)) == {"accuracy": 0.0}

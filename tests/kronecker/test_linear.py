@@ -77,13 +77,25 @@ def test_dense_layers_are_two_of_its_shapes() -> None:
         torch.testing.assert_close(layer(values), values @ (whole[0] * one[0]).T)
 
 
-def test_all_heads_share_one_factor() -> None:
-    """Of kb8: where m2 divides a head, its rows are those of some rows of A, and B is that of all (check 7)."""
+@pytest.mark.parametrize(
+    ("out", "into", "head"),
+    [((384, 2), (384, 2), 64), ((384, 2), (48, 16), 64), ((6, 2), (5, 3), 4), ((6, 4), (2, 3), 8)],
+    ids=["kb8", "kb21", "m2 of 2", "m2 of 4"],
+)
+@pytest.mark.parametrize("sums", [1, 2])
+def test_all_heads_share_one_factor(out: tuple[int, int], into: tuple[int, int], head: int, sums: int) -> None:
+    """Where m2 divides a head, its rows are those of as many rows of A as it has B in it (check 7): what the map gives
+    for the head is told by these and by the B of all."""
     torch.manual_seed(0)
-    layer, head = KroneckerLinear(Factors((384, 2), (384, 2)), bias=False), 64
-    for number in (0, 5, 11):
-        rows = layer.matrix()[number * head : (number + 1) * head]
-        torch.testing.assert_close(rows, torch.kron(layer.a[0, number * 32 : (number + 1) * 32], layer.b[0]))
+    (m1, m2), (n1, n2) = out, into
+    layer = KroneckerLinear(Factors(out, into, sums), bias=False).double()
+    values, per_head = torch.randn(3, n1 * n2, dtype=torch.float64), head // m2
+    found = layer(values)
+    for number in {0, m1 // per_head // 2, m1 // per_head - 1}:
+        own = layer.a[:, number * per_head : (number + 1) * per_head]
+        rows = sum(torch.kron(a, b) for a, b in zip(own, layer.b, strict=True))
+        torch.testing.assert_close(layer.matrix()[number * head : (number + 1) * head], rows)
+        torch.testing.assert_close(found[:, number * head : (number + 1) * head], values @ rows.T)
 
 
 def test_an_embedding_is_its_table_and_its_head() -> None:
