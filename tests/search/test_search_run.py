@@ -262,8 +262,28 @@ def test_a_plan_says_what_would_be_searched_and_makes_no_study(run: Callable[...
 
 
 @pytest.mark.parametrize(
+    "keys",
+    [
+        ["sampler.n_startup_trials=5", "sampler.multivariate=true"],
+        ["pruner=median", "pruner.interval_steps=2", "pruner.n_min_trials=3"],
+        ["sampler=cmaes", "sampler.popsize=6", "sampler.n_startup_trials=2"],
+        ["sampler=nsgaii", "sampler.mutation_prob=0.2", "pruner=hyperband", "pruner.max_resource=9"],
+    ],
+)
+def test_what_optunas_class_takes_is_a_key_and_no_other_study(run: Callable[..., str], keys: list[str]) -> None:
+    def first_words(*more: str) -> str:
+        return run(RATE, "plan=true", *more).partition(":")[0]
+
+    written = [f"hydra.sweeper.{key}" if "." in key.partition("=")[0] else f"hydra/sweeper/{key}" for key in keys]
+    assert first_words(*written) == first_words() and first_words().startswith("study search-")
+
+
+@pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
+        ([RATE, "hydra.sweeper.custom_search_space=a.b"], "custom_search_space names a function of hydra-optuna-"),
+        ([RATE, "+hydra.sweeper.custom_search_space=a.b"], "write each range under hydra.sweeper.params"),
+        ([RATE, "hydra.sweeper.search_space.a.type=int"], "search_space is a key of an early hydra-optuna-sweeper:"),
         (["optimizer.rate=interval(0,1)"], "optimizer.rate is searched, but no configuration"),
         ([RATE, "hydra.sweeper.objectives=[validation/f7]"], "validation/f7 is no number of a run"),
         ([RATE, "hydra.sweeper.params=foo"], "hydra.sweeper.params=foo names no keys: give values by key"),
