@@ -117,7 +117,9 @@ def test_a_search_that_is_killed_twice_ends_with_as_many_trials_as_it_was_to_hav
     search: Command, run: Callable[..., str], storage: str, tmp_path: Path
 ) -> None:
     """`kill -9` in the middle of a trial: it goes on with the same values, and no finished one runs again."""
-    overrides = (RATE, "hydra.sweeper.n_trials=5", "training.epochs=3")
+    pruner = ["training.epochs=3", "hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=1"]
+    seed = "hydra.sweeper.sampler.seed=116"  # a high rate, two that learn nothing, two high ones
+    overrides = (RATE, "hydra.sweeper.n_trials=5", seed, *pruner)
     before: dict[int, str] = {}
     for least in (1, 3):
         killed = process(search(*overrides))
@@ -129,6 +131,9 @@ def test_a_search_that_is_killed_twice_ends_with_as_many_trials_as_it_was_to_hav
     run(*overrides)
     trials = ended(study_of(storage))
     assert sorted(trial.user_attrs[SLOT] for trial in trials) == [0, 1, 2, 3, 4]
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    assert 0 < len(pruned) < 5, "finished and pruned ones together are those that were asked for"
+    assert all(trial.user_attrs[REPORTED][0] < 3 for trial in pruned)
     assert before.items() <= {trial.number: trial.user_attrs[SIGNATURE] for trial in trials}.items()
     lost = [trial for trial in study_of(storage).trials if trial.state == TrialState.FAIL and trial.params]
     again = [trial.params for trial in trials]
