@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import optuna
 import pandas as pd
 import pytest
 import yaml
+from joblib.externals.loky import get_reusable_executor
 from optuna.trial import TrialState
 
 import kdbench
@@ -139,6 +141,22 @@ def test_a_search_that_is_killed_twice_ends_with_as_many_trials_as_it_was_to_hav
     again = [trial.params for trial in trials]
     assert all(trial.params in again for trial in lost), "an interrupted trial goes on with its values"
     assert "5 of 5 trials" in run(*overrides), "and nothing is left to do"
+
+
+def test_two_trials_at_once_in_processes_of_a_launcher(run: Callable[..., str], storage: str, tmp_path: Path) -> None:
+    """Each hears of the study from its own process: those that learn nothing are pruned there, and told as that."""
+    rates = ["hydra/sweeper/sampler=grid", "hydra.sweeper.sampler.seed=null", "optimizer.lr=1e-2,2e-2,1e-9,2e-9"]
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2", "logger=tensorboard"]
+    try:
+        said = run(*rates, *launcher, "hydra.sweeper.n_trials=4", *PRUNED)
+    finally:
+        get_reusable_executor().shutdown(wait=True)
+    assert "4 of 4 trials: 2 finished, 2 pruned" in said
+    assert [trial.state.name for trial in study_of(storage).trials] == ["COMPLETE"] * 2 + ["PRUNED"] * 2
+    assert all(f"trial {number} pruned: optimizer.lr=" in said for number in (2, 3))
+    events = [next((tmp_path / "search" / str(number)).glob("tensorboard/events.*")) for number in range(4)]
+    processes = [file.name.split(".")[-2] for file in events]  # TensorBoard names its files after them
+    assert processes[0] != processes[1] and str(os.getpid()) not in processes
 
 
 def test_four_processes_on_one_server_make_the_trials_of_a_study_together(
