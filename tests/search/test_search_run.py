@@ -113,6 +113,12 @@ def test_a_search_is_pruned_and_answers_in_words_and_files(
     assert found["best_evaluated_params"] == best.params and found["best_evaluated_result"] == best.values[0]
     study = collect(tmp_path / "search")
     assert {job.signature for job in study.runs} == {trial.user_attrs[SIGNATURE] for trial in finished}
+    (told,) = study.searches
+    words = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned"}
+    assert {each.number: (each.state, each.params) for each in told.trials} == {
+        trial.number: (words[trial.state], trial.params) for trial in trials
+    }
+    assert [each.number for each in told.trials if each.best] == [best.number]
 
 
 def test_a_search_that_is_killed_twice_ends_with_as_many_trials_as_it_was_to_have(
@@ -223,6 +229,11 @@ def test_two_objectives_and_a_bound(run: Callable[..., str], storage: str, tmp_p
     found = yaml.safe_load((tmp_path / "search" / "optimization_results.yaml").read_text())["solutions"]
     assert sorted(each["values"] for each in found) == sorted(trial.values for trial in trials if trial.number in front)
     assert said.count("  front: score") == len(front)
+    (told,) = collect(tmp_path / "search").searches
+    assert {trial.number for trial in told.trials if trial.best} == front and len(told.trials) == 4
+    assert {trial.number for trial in told.trials if trial.within} == {trial.number for trial in within}
+    assert told.objectives == (("score", "maximize"), ("parameters", "minimize"))
+    assert told.constraints == ("parameters <= 20500",)
     write_report(collect(tmp_path / "search"), tmp_path / "report")
     cells = pd.read_csv(tmp_path / "report" / "cells.csv")
     assert len(cells) == 4, "one cell a trial"
