@@ -83,6 +83,11 @@ def _no_key(key: str, text: str, error: Exception) -> str:
     from omegaconf import DictConfig
 
     written = re.search(r"To append to your (?:config|default list) use \+(.+)", text)
+    from kdbench.search.settings import WAY_OUT
+
+    known_elsewhere = next((old for old in WAY_OUT if key == old or key.startswith(f"{old}.")), None)
+    if known_elsewhere is not None:
+        return f"{known_elsewhere} {WAY_OUT[known_elsewhere]}"
     refusal = f"{written[1] if written else key}: there is no such key"
     cause = error.__cause__
     if cause is None:  # a group, in the package where it is wanted

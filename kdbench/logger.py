@@ -43,12 +43,21 @@ class Trackers:
             elif isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(dict(self.axes), dict(summary))
 
+    def pruned(self) -> None:
+        """Say where a table of runs is read that a search has ended this one early: it is no failed one."""
+        from kdbench.tracker import Tracker
+
+        for logger in self.lightning:
+            if isinstance(logger, Tracker):
+                logger.summarise({"pruned": True})
+
 
 @contextmanager
 def loggers(
     cfg: DictConfig, folder: Path | None, axes: Mapping[str, str], name: str, group: str | None
 ) -> Iterator[Trackers]:
-    """The loggers of one run, closed at its end however it ends: one run is one W&B run, with its exit code.
+    """The loggers of one run, closed at its end however it ends: one run is one W&B run, with its exit code. That of a
+    pruned trial is 0, and its summary says `pruned`.
 
     Args:
         cfg: the completed configuration; `cfg.logger` chooses, the whole of it is what W&B shows as the run's config.
@@ -57,6 +66,7 @@ def loggers(
         name: what a tracker calls the run.
         group: the sweep's name, the group of its runs.
     """
+    from kdbench.search.pruning import Pruned
     from kdbench.tracker import Tracker
 
     started: list[Logger] = []
@@ -71,7 +81,13 @@ def loggers(
                 started.append(_trackio(cfg, axes, name, group))
             if cfg.logger.wandb is not None:
                 started.append(_wandb(cfg, folder, axes, name, group))
-        yield Trackers(tuple(started), axes)
+        trackers = Trackers(tuple(started), axes)
+        try:
+            yield trackers
+        except Pruned:
+            trackers.pruned()
+            exit_code = 0
+            raise
         exit_code = 0
     finally:
         for logger in started:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,9 +49,12 @@ def claim(wanted: Path) -> tuple[Path, FileLock]:
             ) from None
 
 
-def write_sweep(folder: Path, name: str, store: Path, jobs: Sequence[Job]) -> None:
-    """Write `sweep.json`, whole or not at all."""
-    write_json(folder / FILE, {"name": name, "store": str(store), "jobs": [asdict(job) for job in jobs]})
+def write_sweep(
+    folder: Path, name: str, store: Path, jobs: Sequence[Job], search: Mapping[str, Any] | None = None
+) -> None:
+    """Write `sweep.json`, whole or not at all; of a search with its trials, see `kdbench.search.result.as_record`."""
+    content = {"name": name, "store": str(store), "jobs": [asdict(job) for job in jobs]}
+    write_json(folder / FILE, content if search is None else {**content, "search": search})
 
 
 def read_jobs(folder: Path) -> list[Job]:

@@ -15,6 +15,7 @@ from kdbench.example_table import example_table
 from kdbench.finished_run import FinishedRun
 from kdbench.json_file import read_json
 from kdbench.store import Store
+from tests.command_line import in_process
 from tests.offline_wandb import read_run, read_table
 
 FRONT = "import sys; sys.argv[0] = 'kdbench'; from kdbench.train import main; main()"
@@ -82,3 +83,28 @@ def test_the_sweep_has_a_run_with_the_table_of_its_runs(sweep: Path, jobs: Any) 
     place = table["columns"].index("signature")
     assert {row[place] for row in table["data"]} == {job["signature"] for job in jobs}
     assert "score_mean" in read_table(sweep, "summary")["columns"]
+
+
+def test_a_pruned_trial_is_no_failed_run(
+    tiny: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A search of two trials, the second of which learns nothing: both runs have ended well, and one says it."""
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    own = tiny("method=label", "initialization=random", "training.epochs=3", "logger=wandb")
+    searched = ["hydra/sweeper/sampler=grid", "hydra.sweeper.sampler.seed=null", "optimizer.lr=1e-2,1e-9"]
+    pruner = ["hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=1", "hydra.sweeper.n_trials=2"]
+    given = [each for each in own if not each.startswith("optimizer.lr")]
+    arguments = ["-m", "hydra/sweeper=optuna", *given, *searched, *pruner, f"hydra.sweep.dir={tmp_path / 'search'}"]
+    code, out, err = in_process(arguments, capfd)
+    assert code == 0, err
+    assert "2 of 2 trials: 1 finished, 1 pruned" in out
+    finished, pruned = (read_run(tmp_path / "search" / str(trial)) for trial in (0, 1))
+    assert [finished["exit"], pruned["exit"]] == [0, 0]
+    assert "pruned" not in finished["summary"] and pruned["summary"]["pruned"] is True
+    assert len(pruned["history"]) < len(finished["history"])

@@ -39,6 +39,7 @@ class OptunaSweeper(Sweeper):
         warm_start: begin with the runs of the store that this command could have made.
         max_failure_rate: the share of failed trials above which the search ends.
         params: searched and fixed overrides by key. The command line wins over them.
+        search_space, custom_search_space: of hydra-optuna-sweeper; refused, with the way out.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class OptunaSweeper(Sweeper):
         warm_start: bool = False,
         max_failure_rate: float = 0.0,
         params: Mapping[str, str] | None = None,
+        search_space: Any = None,
+        custom_search_space: Any = None,
     ) -> None:
         self.options = {
             "n_trials": n_trials,
@@ -70,6 +73,7 @@ class OptunaSweeper(Sweeper):
             "max_failure_rate": max_failure_rate,
         }
         self.params = params or {}
+        self.old = {"search_space": search_space, "custom_search_space": custom_search_space}
         self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -96,10 +100,11 @@ class OptunaSweeper(Sweeper):
 
         from kdbench.error import KdbenchError
         from kdbench.search.search import Search
-        from kdbench.search.settings import Settings
+        from kdbench.search.settings import Settings, refuse_old
         from kdbench.sweep_folder import claim
         from kdbench.wandb_sweep import show_sweep
 
+        refuse_old(self.old)
         if not isinstance(self.params, Mapping):
             raise KdbenchError(
                 f"hydra.sweeper.params={self.params} names no keys: give values by key, as "

@@ -9,6 +9,7 @@ from typing import Any
 
 from kdbench.error import KdbenchError
 from kdbench.json_file import read_json
+from kdbench.report.trial import Trials, trials_of
 from kdbench.store import Store
 
 SWEEP, RUN, RECORD = "sweep.json", "run.json", "record.json"
@@ -42,12 +43,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Study:
-    """What a report is about. `is_store` where the folder is a whole store, in which no report belongs."""
+    """What a report is about. `is_store` where the folder is a whole store, in which no report belongs; `searches` are
+    the trials of those that are among its sweeps."""
 
     name: str
     folder: Path
     jobs: tuple[Job, ...]
     is_store: bool = False
+    searches: tuple[Trials, ...] = ()
 
     @property
     def runs(self) -> tuple[Job, ...]:
@@ -84,7 +87,8 @@ def collect(folder: Path, store: Path | None = None) -> Study:
         name = read[0][0] if len(read) == 1 else folder.resolve().name
     if not jobs:
         raise KdbenchError(f"{folder} holds no runs: neither {SWEEP} nor {RUN} (searched two levels down) nor a store")
-    return Study(name, folder, tuple(jobs), is_store)
+    searches = [found for path in members if path.name == SWEEP and (found := _search(path)) is not None]
+    return Study(name, folder, tuple(jobs), is_store, tuple(searches))
 
 
 def _members(folder: Path) -> list[Path]:
@@ -121,6 +125,20 @@ def _sweep(path: Path, store: Path | None) -> tuple[str, list[Job]]:
         for entry in _key(content, "jobs", path)
     ]
     return str(content.get("name") or path.parent.resolve().name), jobs
+
+
+def _search(path: Path) -> Trials | None:
+    """The trials of a search's file.
+
+    Raises:
+        KdbenchError: trials that cannot be read.
+    """
+    try:
+        return trials_of(_object(path), path.parent.resolve().name)
+    except (KeyError, TypeError, ValueError) as error:
+        raise KdbenchError(
+            f"{path} has trials that cannot be read ({error!r}); repeat the command that made it"
+        ) from error
 
 
 def _run(path: Path, store: Path | None) -> tuple[str, list[Job]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kdbench.report.answer import Answers
     from kdbench.report.table import Tables
 
-FIGURES = ("score", "gains", "effects", "pareto")
+FIGURES = ("score", "trials", "gains", "effects", "pareto")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -39,9 +39,10 @@ def command(
     """Tables, figures, the answer that the numbers give, and one HTML page of the runs in FOLDER.
 
     Writes report.html, summary.md, the tables runs.csv, summary.csv, over_tasks.csv, gains.csv, comparisons.csv,
-    effects.csv, importance.csv and cells.csv, and the figures score, gains, effects and pareto as SVG and PNG (those
-    with something to draw). Prints the summary, the answer, and the path of the page as its last line. A result that
-    should be there and is missing or damaged is listed in the report, and the exit status is 1.
+    effects.csv, importance.csv and cells.csv, and the figures score, trials (of a search of two objectives), gains,
+    effects and pareto as SVG and PNG (those with something to draw). Prints the summary, the answer, and the path of
+    the page as its last line. A result that should be there and is missing or damaged is listed in the report, and the
+    exit status is 1.
     """
     study = collect(folder, store)
     place = out or (Path("report") if study.is_store else folder / "report")
@@ -69,7 +70,7 @@ def write_report(study: Study, out: Path, split: str | None = None) -> tuple[str
     made = tables(study, split)
     answered = answers(made.runs, made.axes)
     found = guideline(answered)
-    figures = _figures(made, answered)
+    figures = _figures(study, made, answered)
     inline = {name: inline_svg(figure, name) for name, figure in figures.items()}
     frames = {"runs": made.runs, "summary": made.summary, "over_tasks": made.averages, "cells": answered.cells}
     frames |= {name: getattr(answered, name) for name in ("gains", "comparisons", "effects", "importance")}
@@ -88,15 +89,17 @@ def write_report(study: Study, out: Path, split: str | None = None) -> tuple[str
     return short(study, made, found), path
 
 
-def _figures(made: Tables, answered: Answers) -> dict[str, Figure]:
+def _figures(study: Study, made: Tables, answered: Answers) -> dict[str, Figure]:
     """The figures with something to draw, by the section of the page they stand in."""
     from kdbench.report.effect_figure import effect_figure
     from kdbench.report.figure import score_figure
     from kdbench.report.gain_figure import gain_figure
     from kdbench.report.pareto_figure import pareto_figure
+    from kdbench.report.trial_figure import trial_figure
 
     drawn = {
         "score": score_figure(made),
+        "trials": trial_figure(study.searches),
         "gains": gain_figure(answered),
         "effects": effect_figure(answered),
         "pareto": pareto_figure(answered),

@@ -10,6 +10,7 @@ from kdbench.report.over_tasks import NOTE, TITLE, printed_over_tasks
 from kdbench.report.printed import note, printed
 from kdbench.report.printed_answer import sections
 from kdbench.report.table import Tables
+from kdbench.report.trial_table import trial_sections
 
 SUPPORTED, UNDECIDED, REMARKS = "What the data support", "What they leave undecided", "How to read this"
 NOTHING_SUPPORTED = "Nothing: no difference and no gain passes the correction."
@@ -23,7 +24,7 @@ def short(study: Study, tables: Tables, found: Guideline) -> str:
 def markdown(study: Study, tables: Tables, answers: Answers, found: Guideline) -> str:
     """The whole of `summary.md`: `short`, with the tables of the answers after the guideline."""
     parts = [*_summary(study, tables), *_answer(found)]
-    for section in sections(answers):
+    for section in [*trial_sections(study.searches), *sections(answers)]:
         parts.append(f"## {section.title}")
         parts += [markdown_table(section.columns)] if section.columns else []
         parts.append(section.note)

@@ -22,9 +22,11 @@ from kdbench.report.over_tasks import NOTE, TITLE, printed_over_tasks
 from kdbench.report.printed import note, printed
 from kdbench.report.printed_answer import Section, sections
 from kdbench.report.table import Tables, tells_task
+from kdbench.report.trial_table import trial_sections
 
 TEMPLATE = "page.html.j2"
 CAPTIONS = {
+    "trials": "Finished trials. Numbers and the line: the front; a cross: beyond a bound.",
     "gains": "Each cell's gain over its control, the line at 0: mean over all matched pairs with its 95 % interval.",
     "effects": "Each level against the other levels of its axis: mean over all matched blocks with its 95 % interval.",
     "pareto": "Numbers and the line: cells that no other beats at the same cost or less. Dashed: the teacher.",
@@ -44,7 +46,8 @@ def page(
 
     Args:
         study, tables, answers, found: what the report tells.
-        figures: SVG elements of ours (not escaped) by the section they stand in: `score`, `gains`, `effects`, `pareto`.
+        figures: SVG elements of ours (not escaped) by the section they stand in: `score`, `trials`, `gains`, `effects`,
+            `pareto`.
         made: the date shown, by default now.
         explorer: of the interactive part; None: without one.
     """
@@ -54,6 +57,7 @@ def page(
     )  # fmt: skip
     records = [job.record or {} for job in study.runs]
     columns, averages = printed(tables), printed_over_tasks(tables.averages)
+    shown = [*trial_sections(study.searches), *sections(answers)]
     return environment.get_template(TEMPLATE).render(
         study=study,
         tasks=list(dict.fromkeys(tables.runs["task"])),
@@ -64,7 +68,7 @@ def page(
         averages={"title": TITLE, "note": NOTE, "columns": averages, "rows": _rows(averages)} if averages else None,
         average_roles=list(tables.averages["role"]) if averages else [],
         answer={SUPPORTED: supported_or_none(found), UNDECIDED: found.undecided, REMARKS: found.remarks},
-        sections=[_shown(section, figures) for section in sections(answers)],
+        sections=[_shown(section, figures) for section in shown],
         figure=Markup(figures["score"]),
         constant=tables.constant,
         run_columns=(run_columns := _run_columns(tables)),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdbench.search.objective import Objective
+from kdbench.search.objective import Constraint, Objective
 from kdbench.search.pruning import saved
 from kdbench.search.told import LABEL, REASON, SIGNATURE
 from kdbench.sweep import Job
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 FILE = "optimization_results.yaml"
 
 
+STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
+
+
 def best(trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> list[FrozenTrial]:
     """The finished trials within their constraints that no other one beats: of one objective the first of the best, of
     several their Pareto front, ordered by the first objective."""
-    feasible = [trial for trial in _finished(trials) if all(each <= 0 for each in trial.constraints.values())]
+    feasible = [trial for trial in _finished(trials) if _within(trial)]
     signs = [-1.0 if each.direction == "maximize" else 1.0 for each in objectives]
     costs = [tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)) for trial in feasible]
     front = [
@@ -33,6 +36,16 @@ def best(trials: Sequence[FrozenTrial], objectives: Sequence[Objective]) -> list
 def _finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Those with values of their own: that of a pruned one is what it was reported last."""
     return [trial for trial in trials if trial.state.name == "COMPLETE"]
+
+
+def _within(trial: FrozenTrial) -> bool:
+    return all(each <= 0 for each in trial.constraints.values())
+
+
+def _state(trial: FrozenTrial) -> str:
+    """Of a pruned one without a run nothing was ever trained."""
+    impossible = trial.state.name == "PRUNED" and SIGNATURE not in trial.user_attrs
+    return "impossible" if impossible else STATES[trial.state.name]
 
 
 def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -51,7 +64,7 @@ def summary(
         total: how many trials it was to have.
     """
     finished = _finished(trials)
-    impossible = [trial for trial in trials if trial.state.name == "PRUNED" and SIGNATURE not in trial.user_attrs]
+    impossible = [trial for trial in trials if _state(trial) == "impossible"]
     parts = [f"{len(finished)} finished", f"{len(trials) - len(finished) - len(impossible)} pruned"]
     parts += [f"{len(impossible)} impossible"] if impossible else []
     parts += [f"{len(failed)} failed"] if failed else []
@@ -94,3 +107,34 @@ def jobs(trials: Sequence[FrozenTrial]) -> list[Job]:
         Job((), str(trial.user_attrs.get(LABEL, "")), "finished", trial.user_attrs[SIGNATURE], score=trial.values[0])
         for trial in _finished(trials)
     ]
+
+
+def as_record(
+    study: str, trials: Sequence[FrozenTrial], objectives: Sequence[Objective], constraints: Sequence[Constraint]
+) -> dict[str, Any]:
+    """The node `search` of `sweep.json`: what was looked for, and how every trial ended.
+
+    Args:
+        study: its name.
+        trials: finished, pruned and failed ones, one a slot.
+        objectives, constraints: of the search.
+    """
+    found = {trial.number for trial in best(trials, objectives)}
+    return {
+        "study": study,
+        "objectives": [{"name": each.name, "direction": each.direction} for each in objectives],
+        "constraints": [str(each) for each in constraints],
+        "trials": [
+            {
+                "number": trial.number,
+                "state": _state(trial),
+                "values": None if trial.values is None else list(trial.values),
+                "params": dict(trial.params),
+                "within": trial.state.name == "COMPLETE" and _within(trial),
+                "best": trial.number in found,
+                "signature": trial.user_attrs.get(SIGNATURE),
+                "reason": trial.user_attrs.get(REASON),
+            }
+            for trial in sorted(trials, key=lambda trial: trial.number)
+        ],
+    }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.search.identity import about, named
 from kdbench.search.objective import Constraint, Objective, constraints, objectives, refuse_unknown
-from kdbench.search.result import jobs, summary, write_results
+from kdbench.search.result import as_record, jobs, summary, write_results
 from kdbench.search.sampler import make_pruner, make_sampler
 from kdbench.search.settings import Settings, refuse_blind_pruner
 from kdbench.search.signs import repeatedly
@@ -213,7 +213,8 @@ class Search:
         failed = {trial.user_attrs[SLOT]: trial for trial in trials if trial.state.name == "FAIL"}
         open_ones = [trial for slot, trial in failed.items() if slot not in slots_ended]
         write_results(folder, ended, self.objectives)
-        write_sweep(folder, folder.name, Store(self.root).root, jobs(ended))
+        record = as_record(self.told.study, [*ended, *open_ones], self.objectives, self.constraints)
+        write_sweep(folder, folder.name, Store(self.root).root, jobs(ended), record)
         return summary(ended, open_ones, self.objectives, self.total)
 
 

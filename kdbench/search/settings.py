@@ -10,6 +10,14 @@ from kdbench.error import KdbenchError
 from kdbench.search.objective import Objective
 from kdbench.value import share, switch, whole
 
+WAY_OUT = {
+    "hydra.sweeper.search_space": "is a key of an early hydra-optuna-sweeper: write each range under "
+    "hydra.sweeper.params, as hydra.sweeper.params={optimizer.lr: 'interval(1e-5,1e-3)'}, or on the command line",
+    "hydra.sweeper.custom_search_space": "names a function of hydra-optuna-sweeper, which is not called here: write "
+    "each range under hydra.sweeper.params, where a key that the chosen options do not have is not asked for",
+}
+"""What follows the name of a key that users of hydra-optuna-sweeper know, and that this one does without."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -40,6 +48,17 @@ class Settings:
             raise KdbenchError(
                 f"hydra.sweeper.storage={self.storage} must be a file or a URL, or null for studies.db in the store"
             )
+
+
+def refuse_old(given: Mapping[str, Any]) -> None:
+    """Refuse the keys of `WAY_OUT` that a sweep file sets.
+
+    Args:
+        given: their values by their last names.
+    """
+    for key, way_out in WAY_OUT.items():
+        if given.get(key.rpartition(".")[2]):
+            raise KdbenchError(f"{key} {way_out}")
 
 
 def refuse_blind_pruner(pruner: Mapping[str, Any], objectives: Sequence[Objective]) -> None:

@@ -27,7 +27,12 @@ def page(store: Store, tiny_in: Callable[..., list[str]], tmp_path_factory: pyte
             axes = {"method": method, "seed": seed}
             jobs.append({"signature": signature, "status": "finished", "axes": axes, "overrides": [], "reason": None})
     folder = tmp_path_factory.mktemp("sweep")
-    write_json(folder / "sweep.json", {"name": "<b>which</b>", "store": str(store.root), "jobs": jobs})
+    trials = [{"number": number, "state": "finished", "values": [score, 9.0], "params": {}, "within": True,
+               "best": score > 0.8, "reason": None} for number, score in enumerate((0.7, 0.9))]  # fmt: skip
+    both = [{"name": "score", "direction": "maximize"}, {"name": "bytes", "direction": "minimize"}]
+    search = {"study": "<i>s</i>", "objectives": both, "constraints": [], "trials": trials}
+    content = {"name": "<b>which</b>", "store": str(store.root), "jobs": jobs, "search": search}
+    write_json(folder / "sweep.json", content)
     return write_report(collect(folder), folder / "report")[1]
 
 
@@ -39,6 +44,10 @@ def test_charts_filters_and_examples(page: Path, browser: Any) -> None:
     assert browser.locator("#curves .scatterlayer .trace").count() == 4
     assert browser.locator("#examples tbody tr").count() == 25
     assert browser.locator("h1").inner_text() == "<b>which</b>"
+
+    trials = browser.locator("section", has=browser.locator("h2", has_text="Trials"))
+    assert trials.locator("figure svg").is_visible() and trials.locator("tbody tr").count() == 2
+    assert "Study <i>s</i>: maximize score" in trials.inner_text()
 
     browser.locator("#filters input[data-column=method][value=label]").uncheck()
     assert browser.locator("#chosen").inner_text() == "2 of 4 runs chosen."

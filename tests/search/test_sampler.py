@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,18 @@ from kdbench.error import KdbenchError
 from kdbench.search.sampler import PRUNERS, SAMPLERS, make_pruner, make_sampler
 
 FOLDER = CONF_DIR / "hydra" / "sweeper"
+OBJECTS = {
+    "gamma", "weights", "constraints_func", "independent_sampler", "source_trials", "mutation", "crossover",
+    "reference_points", "elite_population_selection_strategy", "child_generation_strategy", "after_trial_strategy",
+}  # fmt: skip
+"""Parameters that no command line can write: functions, trials and objects of Optuna's."""
+
+OTHER_DEFAULTS = {
+    ("nsgaii", "population_size"): "50 are more than most searches have trials",
+    ("nsgaiii", "population_size"): "50 are more than most searches have trials",
+    ("percentile", "percentile"): "Optuna has none",
+    ("successive_halving", "min_resource"): "auto waits for a finished trial",
+}
 
 
 def options(group: str) -> list[Path]:
@@ -28,6 +41,19 @@ def node(path: Path) -> dict[str, Any]:
 def test_the_configuration_has_each_of_them_under_its_name() -> None:
     for group, known in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
         assert {node(path)["name"] for path in options(group)} == {path.stem for path in options(group)} == set(known)
+
+
+@pytest.mark.parametrize("path", [*options("sampler"), *options("pruner")], ids=lambda path: path.stem)
+def test_an_option_lists_what_its_class_takes_with_the_defaults_that_it_has(path: Path) -> None:
+    """So that a key of Optuna's is one of the command line."""
+    module, known = (optuna.samplers, SAMPLERS) if path.parent.name == "sampler" else (optuna.pruners, PRUNERS)
+    taken = dict(inspect.signature(getattr(module, known[path.stem])).parameters)
+    taken.pop("seed", None)  # in optuna.yaml, for all of them
+    own = {key: value for key, value in node(path).items() if key != "name"}
+    assert set(own) == set(taken) - OBJECTS
+    for key, value in own.items():
+        same = value == taken[key].default and type(value) is type(taken[key].default)
+        assert same != ((path.stem, key) in OTHER_DEFAULTS), f"{key}: {value}, in Optuna {taken[key].default}"
 
 
 @pytest.mark.parametrize("path", options("sampler"), ids=lambda path: path.stem)

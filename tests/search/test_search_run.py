@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import optuna
 import pandas as pd
 import pytest
 import yaml
+from joblib.externals.loky import get_reusable_executor
 from optuna.trial import TrialState
 
 import kdbench
@@ -111,13 +113,21 @@ def test_a_search_is_pruned_and_answers_in_words_and_files(
     assert found["best_evaluated_params"] == best.params and found["best_evaluated_result"] == best.values[0]
     study = collect(tmp_path / "search")
     assert {job.signature for job in study.runs} == {trial.user_attrs[SIGNATURE] for trial in finished}
+    (told,) = study.searches
+    words = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned"}
+    assert {each.number: (each.state, each.params) for each in told.trials} == {
+        trial.number: (words[trial.state], trial.params) for trial in trials
+    }
+    assert [each.number for each in told.trials if each.best] == [best.number]
 
 
 def test_a_search_that_is_killed_twice_ends_with_as_many_trials_as_it_was_to_have(
     search: Command, run: Callable[..., str], storage: str, tmp_path: Path
 ) -> None:
     """`kill -9` in the middle of a trial: it goes on with the same values, and no finished one runs again."""
-    overrides = (RATE, "hydra.sweeper.n_trials=5", "training.epochs=3")
+    pruner = ["training.epochs=3", "hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=1"]
+    seed = "hydra.sweeper.sampler.seed=116"  # a high rate, two that learn nothing, two high ones
+    overrides = (RATE, "hydra.sweeper.n_trials=5", seed, *pruner)
     before: dict[int, str] = {}
     for least in (1, 3):
         killed = process(search(*overrides))
@@ -129,11 +139,30 @@ def test_a_search_that_is_killed_twice_ends_with_as_many_trials_as_it_was_to_hav
     run(*overrides)
     trials = ended(study_of(storage))
     assert sorted(trial.user_attrs[SLOT] for trial in trials) == [0, 1, 2, 3, 4]
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    assert 0 < len(pruned) < 5, "finished and pruned ones together are those that were asked for"
+    assert all(trial.user_attrs[REPORTED][0] < 3 for trial in pruned)
     assert before.items() <= {trial.number: trial.user_attrs[SIGNATURE] for trial in trials}.items()
     lost = [trial for trial in study_of(storage).trials if trial.state == TrialState.FAIL and trial.params]
     again = [trial.params for trial in trials]
     assert all(trial.params in again for trial in lost), "an interrupted trial goes on with its values"
     assert "5 of 5 trials" in run(*overrides), "and nothing is left to do"
+
+
+def test_two_trials_at_once_in_processes_of_a_launcher(run: Callable[..., str], storage: str, tmp_path: Path) -> None:
+    """Each hears of the study from its own process: those that learn nothing are pruned there, and told as that."""
+    rates = ["hydra/sweeper/sampler=grid", "hydra.sweeper.sampler.seed=null", "optimizer.lr=1e-2,2e-2,1e-9,2e-9"]
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_jobs=2", "logger=tensorboard"]
+    try:
+        said = run(*rates, *launcher, "hydra.sweeper.n_trials=4", *PRUNED)
+    finally:
+        get_reusable_executor().shutdown(wait=True)
+    assert "4 of 4 trials: 2 finished, 2 pruned" in said
+    assert [trial.state.name for trial in study_of(storage).trials] == ["COMPLETE"] * 2 + ["PRUNED"] * 2
+    assert all(f"trial {number} pruned: optimizer.lr=" in said for number in (2, 3))
+    events = [next((tmp_path / "search" / str(number)).glob("tensorboard/events.*")) for number in range(4)]
+    processes = [file.name.split(".")[-2] for file in events]  # TensorBoard names its files after them
+    assert processes[0] != processes[1] and str(os.getpid()) not in processes
 
 
 def test_four_processes_on_one_server_make_the_trials_of_a_study_together(
@@ -200,6 +229,11 @@ def test_two_objectives_and_a_bound(run: Callable[..., str], storage: str, tmp_p
     found = yaml.safe_load((tmp_path / "search" / "optimization_results.yaml").read_text())["solutions"]
     assert sorted(each["values"] for each in found) == sorted(trial.values for trial in trials if trial.number in front)
     assert said.count("  front: score") == len(front)
+    (told,) = collect(tmp_path / "search").searches
+    assert {trial.number for trial in told.trials if trial.best} == front and len(told.trials) == 4
+    assert {trial.number for trial in told.trials if trial.within} == {trial.number for trial in within}
+    assert told.objectives == (("score", "maximize"), ("parameters", "minimize"))
+    assert told.constraints == ("parameters <= 20500",)
     write_report(collect(tmp_path / "search"), tmp_path / "report")
     cells = pd.read_csv(tmp_path / "report" / "cells.csv")
     assert len(cells) == 4, "one cell a trial"
@@ -262,8 +296,28 @@ def test_a_plan_says_what_would_be_searched_and_makes_no_study(run: Callable[...
 
 
 @pytest.mark.parametrize(
+    "keys",
+    [
+        ["sampler.n_startup_trials=5", "sampler.multivariate=true"],
+        ["pruner=median", "pruner.interval_steps=2", "pruner.n_min_trials=3"],
+        ["sampler=cmaes", "sampler.popsize=6", "sampler.n_startup_trials=2"],
+        ["sampler=nsgaii", "sampler.mutation_prob=0.2", "pruner=hyperband", "pruner.max_resource=9"],
+    ],
+)
+def test_what_optunas_class_takes_is_a_key_and_no_other_study(run: Callable[..., str], keys: list[str]) -> None:
+    def first_words(*more: str) -> str:
+        return run(RATE, "plan=true", *more).partition(":")[0]
+
+    written = [f"hydra.sweeper.{key}" if "." in key.partition("=")[0] else f"hydra/sweeper/{key}" for key in keys]
+    assert first_words(*written) == first_words() and first_words().startswith("study search-")
+
+
+@pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
+        ([RATE, "hydra.sweeper.custom_search_space=a.b"], "custom_search_space names a function of hydra-optuna-"),
+        ([RATE, "+hydra.sweeper.custom_search_space=a.b"], "write each range under hydra.sweeper.params"),
+        ([RATE, "hydra.sweeper.search_space.a.type=int"], "search_space is a key of an early hydra-optuna-sweeper:"),
         (["optimizer.rate=interval(0,1)"], "optimizer.rate is searched, but no configuration"),
         ([RATE, "hydra.sweeper.objectives=[validation/f7]"], "validation/f7 is no number of a run"),
         ([RATE, "hydra.sweeper.params=foo"], "hydra.sweeper.params=foo names no keys: give values by key"),
