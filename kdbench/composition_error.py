@@ -11,6 +11,10 @@ from kdbench.config import CONF_DIR
 from kdbench.error import KdbenchError
 
 WHOLE = "`kdbench --cfg job` shows the whole configuration"
+OF_HYDRA = "`kdbench --cfg hydra -p hydra` shows Hydra's own"
+ALONE = ("run", "multirun", "cfg", "info", "shell_completion")
+"""Flags of Hydra of which a command has one."""
+
 FEW = 20
 """So many options are listed in a sentence; more are left to the help."""
 
@@ -24,14 +28,16 @@ def of_composition(error: Exception) -> bool:
 
 
 def refuse_flags(arguments: Sequence[str]) -> None:
-    """Refuse flags that Hydra does not know, and overrides that a flag cuts off; it would print its usage instead.
+    """Refuse flags that Hydra does not know or does not take together, and overrides that a flag cuts off.
 
     Raises:
         KdbenchError: one sentence with the way out.
     """
     from hydra._internal.utils import get_args_parser
 
-    _, unknown = get_args_parser().parse_known_args(arguments)
+    known, unknown = get_args_parser().parse_known_args(arguments)
+    if len(given := [f"--{name}" for name in ALONE if getattr(known, name)]) > 1:
+        raise KdbenchError(f"{' and '.join(given)} cannot be had at once: leave out all but one")
     if unknown:
         raise KdbenchError(
             f"{unknown[0]} cannot be read: overrides are KEY=VALUE in one row, and flags such as -m come before "
@@ -82,9 +88,10 @@ def _name(file: Path, folder: Path) -> str:
 def _no_key(key: str, text: str, error: Exception) -> str:
     from omegaconf import DictConfig
 
-    written = re.search(r"To append to your (?:config|default list) use \+(.+)", text)
     from kdbench.search.settings import WAY_OUT
 
+    written = re.search(r"To append to your (?:config|default list) use \+(.+)", text)
+    whole = OF_HYDRA if key.startswith("hydra.") else WHOLE
     known_elsewhere = next((old for old in WAY_OUT if key == old or key.startswith(f"{old}.")), None)
     if known_elsewhere is not None:
         return f"{known_elsewhere} {WAY_OUT[known_elsewhere]}"
@@ -92,13 +99,13 @@ def _no_key(key: str, text: str, error: Exception) -> str:
     cause = error.__cause__
     if cause is None:  # a group, in the package where it is wanted
         near = re.search(r"Did you mean to override (?:one of )?(.+?)\?", text)
-        return f"{refusal}: choose {near[1]}" if near else f"{refusal}: {WHOLE}"
+        return f"{refusal}: choose {near[1]}" if near else f"{refusal}: {whole}"
     missing, parent = str(getattr(cause, "full_key", key)), getattr(cause, "parent_node", None)
     before, dot, last = missing.rpartition(".")
     known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
     close = _nearest(last, (name for name in known if name != "hydra"))
     which = f"{refusal} ({missing})" if missing != key else refusal
-    return f"{which}: choose {before}{dot}{close}" if close else f"{which}: {WHOLE}"
+    return f"{which}: choose {before}{dot}{close}" if close else f"{which}: {whole}"
 
 
 def _nearest(name: str, options: Iterable[str]) -> str:

@@ -168,6 +168,8 @@ CASES = [
     Case("an unknown file", [], ["--config-name=nope", "-cd sweeps -cn demo"], options=["--config-name=nope"]),
     Case("an unknown folder", [], ["--config-dir=/no/where", "correct its path"], options=["-cd", "/no/where"]),
     Case("an unknown flag", [], ["--fast", "kdbench --hydra-help"], options=["--fast"], real=True),
+    Case("flags that exclude each other", ["-m", "--cfg", "hydra"], ["--multirun and --cfg", "leave out all but one"]),
+    Case("a key of Hydra's", ["hydra.sweeper.foo=3"], ["hydra.sweeper.foo=3: there is no such key", "--cfg hydra"]),
     Case("a flag in the middle", ["-m", "seed=1,2"], ["seed=1,2", "flags such as -m come before them"]),
     Case("a missing value", ["teacher.model=???"], ["teacher.model has no value", "teacher.model=..."], real=True),
     Case("an axis that is not read", ["method=kd", "knowledge=hidden"], ["knowledge", "choose method=unified"]),
