@@ -20,7 +20,7 @@ from kdbench.search.settings import Settings, refuse_blind_pruner
 from kdbench.search.signs import repeatedly
 from kdbench.search.space import Space, refuse_unknown_keys, space_of
 from kdbench.search.storage import located, lock_of, open_storage, reachable, shown
-from kdbench.search.study import SLOT, Slots, open_study
+from kdbench.search.study import SLOT, Slots, name_objectives, open_study
 from kdbench.search.told import LABEL, REASON, Told
 from kdbench.search.warm_start import warm_start
 
@@ -93,6 +93,7 @@ class Search:
         with reachable(self.told.storage):
             storage = open_storage(self.told.storage)
             study = open_study(storage, self.told.study, directions, self.about, self.pruner)
+            name_objectives(study, [each.name for each in self.objectives])
             slots = self._slots(study)
             if self.settings.warm_start:
                 self._warm_start(study, slots)

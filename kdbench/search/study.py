@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import time
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -75,6 +76,15 @@ def open_study(
                 "command as before"
             )
     return study
+
+
+def name_objectives(study: Study, names: Sequence[str]) -> None:
+    """Tell dashboards what the values of a study are."""
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(list(names))
 
 
 def _another(key: str) -> str:

@@ -217,6 +217,7 @@ def test_two_objectives_and_a_bound(run: Callable[..., str], storage: str, tmp_p
         "hydra.sweeper.n_trials=4", "hydra.sweeper.objectives=[score,parameters]", "hydra/sweeper/sampler=grid",
         "hydra.sweeper.constraints={parameters: '<= 20500'}",
     )  # fmt: skip
+    assert study_of(storage).metric_names == ["score", "parameters"]
     trials = ended(study_of(storage))
     assert len({tuple(trial.params.items()) for trial in trials}) == 4, "a grid has every combination once"
     within = [trial for trial in trials if trial.values[1] <= 20500]
