@@ -1,11 +1,20 @@
-"""Peak memory of one call, in a process of its own (Linux: the high-water mark is the kernel's)."""
+"""Peak memory of one call, and measurements in a process of their own (Linux: the high-water mark is the kernel's)."""
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+Found = TypeVar("Found")
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
@@ -19,6 +28,23 @@ def peak_bytes(work: Callable[[], object]) -> int:
 def elsewhere(module: str, *arguments: str) -> float:
     """What a module of this folder prints when it is run with these arguments in a fresh process."""
     return float(subprocess.check_output([sys.executable, "-m", f"benchmarks.{module}", *arguments], text=True))
+
+
+def keeping_memory(work: Callable[..., Found], *arguments: object) -> Found:
+    """What a function of a module finds, on one thread of a fresh process that keeps the memory it has freed.
+
+    A call that allocates twice the size of its result would otherwise hand both to the kernel and fault them in again
+    at the next call, which a model that holds more does not do.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _keep_memory) as process:
+        return process.submit(work, *arguments).result()
+
+
+def _keep_memory() -> None:
+    torch.set_num_threads(1)
+    for threshold in (TRIM_THRESHOLD, MMAP_THRESHOLD):
+        if not ctypes.CDLL(None).mallopt(threshold, 1 << 30):
+            raise OSError(f"malloc did not take threshold {threshold}")
 
 
 def _high_water() -> int:
