@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal import defaults_list
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from kdbench.config import CONF_DIR
@@ -63,3 +65,45 @@ def test_a_hydra_without_the_function_stays_as_it_is(monkeypatch: pytest.MonkeyP
     monkeypatch.delattr(defaults_list, MAP)
     compose_quickly()
     assert not hasattr(defaults_list, MAP)
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The files that Hydra's own way to read one has read."""
+    compose_quickly()
+    source = SourcesRegistry.instance().types["file"]
+    parsing, read = source.load_config.parsing, []  # type: ignore[attr-defined]
+
+    def load_config(self: Any, config_path: str) -> Any:
+        read.append(config_path)
+        return parsing(self, config_path)
+
+    monkeypatch.setattr(source, "load_config", load_config)
+    compose_quickly()
+    yield read
+
+
+def test_a_file_is_parsed_once_and_what_is_made_of_it_is_ones_own(parsed: list[str]) -> None:
+    first = composed(CONF_DIR, "seed=3")
+    assert parsed.count("train") == 1
+    first["training"]["max_steps"] = "changed"
+    for _ in range(2):
+        again = composed(CONF_DIR, "seed=3", "method=glmd")
+        assert again["training"]["max_steps"] != "changed"
+    assert again == composed(CONF_DIR, "method=glmd", "seed=3")
+    assert len(parsed) == len(set(parsed))
+
+
+def test_a_file_that_was_written_anew_is_read_again(parsed: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    for text in ("seed: 1\n", "seed: 22\n", "seed: 33\n"):
+        (tmp_path / "next").write_text(text, encoding="utf-8")
+        (tmp_path / "next").replace(file)
+        assert composed(tmp_path) == composed(tmp_path) == OmegaConf.create(text)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "train.yaml").write_text("seed: 4\n", encoding="utf-8")
+    assert composed(other)["seed"] == 4
+    file.unlink()
+    with pytest.raises(MissingConfigException, match="train"):
+        composed(tmp_path)
