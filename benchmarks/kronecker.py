@@ -3,7 +3,7 @@
 The maps of KroneckerBERT_8 and KroneckerBERT_21 (Tahaei et al. 2022, table 1) for BERT-base at 64 and at 2,048 tokens.
 *Multiplied out* makes the matrix at every call and does as the dense map does. A call is a forward pass, or one with a
 backward pass down to inputs, weights and bias. All sides are first checked to compute the same.
-Memory that a call has freed is kept for the next one, as within a model.
+Memory that a call has freed is kept for the next one, as in a run.
 """
 
 from __future__ import annotations

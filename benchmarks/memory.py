@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import subprocess
 import sys
@@ -13,8 +12,9 @@ from typing import TypeVar
 
 import torch
 
+from kdbench.kept_memory import keep_freed_memory
+
 Found = TypeVar("Found")
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
@@ -31,10 +31,9 @@ def elsewhere(module: str, *arguments: str) -> float:
 
 
 def keeping_memory(work: Callable[..., Found], *arguments: object) -> Found:
-    """What a function of a module finds, on one thread of a fresh process that keeps the memory it has freed.
+    """What a function of a module finds, on one thread of a fresh process that keeps freed memory, as a run does.
 
-    A call that allocates twice the size of its result would otherwise hand both to the kernel and fault them in again
-    at the next call, which a model that holds more does not do.
+    A call that allocates twice the size of its result would otherwise hand both to the kernel and fault them in again.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _keep_memory) as process:
         return process.submit(work, *arguments).result()
@@ -42,9 +41,7 @@ def keeping_memory(work: Callable[..., Found], *arguments: object) -> Found:
 
 def _keep_memory() -> None:
     torch.set_num_threads(1)
-    for threshold in (TRIM_THRESHOLD, MMAP_THRESHOLD):
-        if not ctypes.CDLL(None).mallopt(threshold, 1 << 30):
-            raise OSError(f"malloc did not take threshold {threshold}")
+    keep_freed_memory()
 
 
 def _high_water() -> int:

@@ -33,11 +33,13 @@ def profile_command(overrides: Overrides = None, steps: Steps = 20, runs: Runs =
     Data and teacher come from the store, or are made and kept there; nothing else is kept. One thread per core that
     torch is given: set OMP_NUM_THREADS=1 for figures of one worker of a sweep.
     """
+    from kdbench.kept_memory import keep_freed_memory
     from kdbench.pipeline import prepare
     from kdbench.planning import plan_run
     from kdbench.profile import profile
     from kdbench.store import Store
 
+    keep_freed_memory()
     cfg = _composed(overrides or [])
     store = Store(cfg.paths.store)
     stages = [str(name) for name in cfg.stages]

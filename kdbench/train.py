@@ -17,6 +17,7 @@ from kdbench.composition_error import of_composition, refuse_flags, sentence
 from kdbench.config import CONF_DIR
 from kdbench.disk_fault import FULL, UNWRITABLE
 from kdbench.error import KdbenchError, shows_errors
+from kdbench.kept_memory import keep_freed_memory
 from kdbench.outcome import Outcome
 from kdbench.quick_composition import compose_quickly
 from kdbench.search.pruning import Pruned
@@ -35,6 +36,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 def job(cfg: DictConfig) -> Outcome:
     """Hydra's task function: complete, plan, run; every failure becomes an `Outcome`, a defect's trace is logged."""
+    keep_freed_memory()
     signature = None
     try:
         completed = _completed(cfg)
