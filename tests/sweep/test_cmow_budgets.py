@@ -17,7 +17,7 @@ TWO_STAGE = ("student=cmow", "method=cmow_two_stage")
 
 def cell(budget: str, *overrides: str) -> Any:
     """The configuration of one cell of cmow/claims."""
-    given = [f"budget={budget}", "budget.lr=1e-3", "initialization=random", *overrides]
+    given = [f"budget={budget}", "budget.lr=1e-3", "budget.text_lr=5e-4", "initialization=random", *overrides]
     return kdbench.compose(given, "cmow/claims", SWEEPS)
 
 
