@@ -30,7 +30,7 @@ class Job:
     `number` is Hydra's, and the name of the job's folder; None where nothing is to be launched. `label` is the part of
     the overrides that tells the job from the others. `control` says that the run is the control of some cell (which a
     cell of the grid can be too), `matched` is the signature of a cell's own control. `shared_by` says how many
-    of the runs to be computed read the least shared of its teacher's outputs.
+    stages of the runs to be computed read the least shared of its teacher's outputs.
     """
 
     overrides: tuple[str, ...]

@@ -36,6 +36,7 @@ class Reading:
 
     Attributes:
         stage: its key.
+        reader: its signature, one for all runs that share it.
         taps: what its terms read.
         shape: of the teacher.
         teacher, data: their signatures.
@@ -49,6 +50,7 @@ class Reading:
     """
 
     stage: str
+    reader: str
     taps: Taps
     shape: Shape
     teacher: str
@@ -108,6 +110,7 @@ def readings(cfg: DictConfig, plan: RunPlan) -> dict[str, tuple[Reading, ...]]:
     """What the stages of a run read of those who teach it, in their order; stages that learn from labels alone are left
     out."""
     device = resolve_device(cfg.device.accelerator)
+    signed = {step.label: step.signature for step in plan.steps if step.kind == "stage"}
     augmented = {stage: augmentation_node(cfg, stage) for stage in plan.checked.taps}
     mapped = plan.vocabulary is not None and cfg.vocabulary.teacher_input == "mapped"
     substituted = plan.vocabulary.signature if plan.vocabulary is not None and mapped else None
@@ -115,6 +118,7 @@ def readings(cfg: DictConfig, plan: RunPlan) -> dict[str, tuple[Reading, ...]]:
         stage: tuple(
             Reading(
                 stage=stage,
+                reader=signed[stage],
                 taps=taps,
                 shape=teacher.shape,
                 teacher=teacher.signature,
@@ -135,15 +139,17 @@ def readings(cfg: DictConfig, plan: RunPlan) -> dict[str, tuple[Reading, ...]]:
 
 
 def demands(cfg: DictConfig, plan: RunPlan) -> list[Reading]:
-    """The readings of all stages."""
-    return [reading for found in readings(cfg, plan).values() for reading in found]
+    """The readings of all stages that are not in the store."""
+    done = {step.signature for step in plan.steps if step.done}
+    return [reading for found in readings(cfg, plan).values() for reading in found if reading.reader not in done]
 
 
 def sharing(runs: Iterable[Iterable[Reading]]) -> list[int]:
-    """For each run, how many of the runs read the least shared of its streams; 1 where it reads none."""
-    demands = [{found for reading in run for found in reading.signatures().values()} for run in runs]
-    counted = Counter(found for demand in demands for found in demand)
-    return [min((counted[found] for found in demand), default=1) for demand in demands]
+    """For each run, how many stages of all the runs read the least shared of its streams; 1 where it reads none. A
+    stage that several runs share reads once."""
+    demands = [{(found, reading.reader) for reading in run for found in reading.signatures().values()} for run in runs]
+    counted = Counter(found for found, _ in {each for demand in demands for each in demand})
+    return [min((counted[found] for found, _ in demand), default=1) for demand in demands]
 
 
 def describe(runs: Iterable[Iterable[Reading]], store: Store) -> list[str]:

@@ -123,6 +123,22 @@ def test_the_plan_says_what_becomes_of_the_outputs(tiny: Overrides, tmp_path: Pa
     assert "live hidden 0 2 4 (each is read 1 times, which does not pay for a file)" in lines[1]
 
 
+def test_a_stage_that_runs_share_reads_its_teacher_once(tiny: Overrides, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    corpus = ("corpus=generated", "teacher.language.train=true", "teacher.language.training.max_steps=2")
+
+    def demand(*more: str) -> list:
+        cfg = kdbench.compose(tiny("method=tinybert_general", *corpus, *more))
+        return demands(cfg, plan_run(cfg, store))
+
+    runs = [demand(), demand("+stages.prediction.optimizer.lr=2e-3"), demand("seed=2")]
+    assert [[reading.stage for reading in run] for run in runs] == 3 * [["general", "layers", "prediction"]]
+    assert sharing(runs[:2]) == [1, 1] and sharing(runs) == [2, 2, 2]
+    kdbench.run(kdbench.compose(tiny("method=tinybert_general", *corpus)))
+    left = demand("+stages.prediction.optimizer.lr=2e-3")
+    assert demand() == [] and [reading.stage for reading in left] == ["prediction"]
+
+
 def test_a_run_says_what_it_does(tiny: Overrides, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="kdbench"):
         kdbench.run(kdbench.compose(tiny("teacher.shared_by=5")))
