@@ -28,11 +28,13 @@ class MaskWords(Augmentation):
 
     What becomes of a token depends on the seed, the version, its row's place in the source and its place in the row,
     not on the order in which anything is asked for, and on the other rows only where `rarity` counts words in them.
-    Each token is drawn by itself: the rate holds on average, where the releases of BERT and of Galke et al. 2022 hide
-    exactly so many of a text or of a batch.
+    Each token is drawn by itself, so that the rate holds on average; with `exact` a row has as many places as any other
+    of its length, where the release of Galke et al. 2022 counts those of a batch, which is no function of its rows.
 
     Args:
         rate: of the tokens that are no special ones.
+        exact: a row of n tokens, special ones counted, has ceil(rate n) places, or all of its ordinary tokens: drawn
+            one after the other, none twice.
         masked, random: shares of the places that show the mask token, or a random word.
         whole_words: the pieces of a word are places together, or none of them is.
         rarity: a word's chance grows as its count in the rows to the power of -rarity, at the same rate on the whole:
@@ -48,6 +50,7 @@ class MaskWords(Augmentation):
         random: float = 0.1,
         whole_words: bool = False,
         rarity: float = 0.0,
+        exact: bool = False,
         variants: int = 1000,
         seed: int = 0,
     ) -> None:
@@ -59,11 +62,17 @@ class MaskWords(Augmentation):
                 "at most 1 together"
             )
         switch("corpus.masking.whole_words", whole_words)
+        switch("corpus.masking.exact", exact)
+        if exact and whole_words:
+            raise KdbenchError(
+                "corpus.masking.exact=true counts tokens, of which whole words have one or many: set it or "
+                "corpus.masking.whole_words to false"
+            )
         number("corpus.masking.rarity", rarity)
         whole("corpus.masking.variants", variants)
         whole("corpus.masking.seed", seed, least=0)
         self.rate, self.masked, self.random, self.whole_words = rate, masked, random, whole_words
-        self.rarity, self.variants, self.seed = rarity, variants, seed
+        self.rarity, self.exact, self.variants, self.seed = rarity, exact, variants, seed
 
     def held_out(self, split: Split, tokenizer: Any) -> Split:
         """Rows that are evaluated: always the same places."""
@@ -87,7 +96,11 @@ class MaskWords(Augmentation):
         def drawn(purpose: int, where: np.ndarray) -> np.ndarray:
             return counter.uniform(self.seed, version, rows, where, np.full_like(rows, purpose))
 
-        asked = ordinary & (drawn(0, places[first]) < self._chances(tokens, ordinary, first))
+        weights = self._weights(tokens, first)
+        if self.exact:
+            asked = _so_many(drawn(0, places), np.where(ordinary, weights, 0.0), split, self.rate)
+        else:
+            asked = ordinary & (drawn(0, places[first]) < _chances(weights, ordinary, self.rate))
         shown = drawn(1, places)
         words = ordinary_words(tokenizer)
         other = words[(drawn(2, places) * len(words)).astype(np.int64)]
@@ -98,13 +111,36 @@ class MaskWords(Augmentation):
         )
         return replace(split, tokens=changed.astype(np.int32), words=np.where(asked, tokens, NO_PLACE).astype(np.int32))
 
-    def _chances(self, tokens: np.ndarray, ordinary: np.ndarray, first: np.ndarray) -> float | np.ndarray:
-        """Each token's chance, that of its word's first piece; `rate` on the average of the ordinary ones."""
+    def _weights(self, tokens: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """What each token's chance is in proportion to, by its word's first piece."""
         if not self.rarity:
-            return self.rate
-        counts = np.bincount(tokens)
-        weights = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** -self.rarity, 0.0)[tokens[first]]
-        return np.minimum(1.0, self.rate * weights / weights[ordinary].mean())
+            return np.ones(len(tokens))
+        return (np.maximum(np.bincount(tokens), 1).astype(np.float64) ** -self.rarity)[tokens[first]]
+
+
+def _chances(weights: np.ndarray, ordinary: np.ndarray, rate: float) -> np.ndarray:
+    """Each token's chance; `rate` on the average of the ordinary ones. What would have more than 1 has 1, and the
+    others share what is left over."""
+    chances = rate * weights / weights[ordinary].mean() if ordinary.any() else np.zeros(len(weights))
+    certain = np.zeros(len(weights), dtype=bool)
+    while (beyond := ordinary & (chances > 1.0)).any():
+        certain |= beyond
+        others = ordinary & ~certain
+        left = rate * ordinary.sum() - certain.sum()
+        chances = np.where(certain, 1.0, left * weights / weights[others].sum() if others.any() else 0.0)
+    return chances
+
+
+def _so_many(drawn: np.ndarray, weights: np.ndarray, split: Split, rate: float) -> np.ndarray:
+    """(tokens,) bool: ceil(rate n) of each row's n tokens, one drawn after the other with chances in proportion to the
+    weights. Those for which -log(u) / weight is smallest have that law (Efraimidis and Spirakis 2006)."""
+    with np.errstate(divide="ignore"):
+        waiting = np.where(weights > 0, -np.log(np.maximum(drawn, 2.0**-54)) / weights, np.inf)
+    rows = np.repeat(np.arange(len(split.lengths)), split.lengths)
+    order = np.lexsort((waiting, rows))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order)) - np.repeat(split.offsets[:-1], split.lengths)
+    return np.isfinite(waiting) & (place < np.ceil(rate * split.lengths)[rows])
 
 
 def _first_pieces(tokens: np.ndarray, offsets: np.ndarray, continues: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -109,6 +110,59 @@ def test_rare_words_are_asked_for_more_often_at_the_same_rate(rows: Split) -> No
         assert chances[here].max() < 1 and abs(places[here].mean() - chances[here].mean()) < 4 * error
 
 
+def test_words_that_would_be_asked_for_more_than_always_leave_the_rate_as_it_is(rows: Split) -> None:
+    """Some words occur once: they are places in every version, and the others share what is left."""
+    tokens = np.where(rows.tokens >= FIRST + 20, np.arange(len(rows.tokens)) + len(WORDS), rows.tokens)  # each its own
+    found = MaskWords(rate=0.6, rarity=0.7).variant(replace(rows, tokens=tokens.astype(np.int32)), 0, Tokenizer())
+    places, ordinary = places_of(found), tokens >= FIRST
+    rare = tokens >= len(WORDS)
+    assert places[rare].all() and 0.2 < rare[ordinary].mean() < 0.55
+    assert abs(places[ordinary].mean() - 0.6) < 0.01
+
+
+@pytest.mark.parametrize("rarity", [0.0, 0.7])
+def test_of_every_row_exactly_so_many_tokens_are_places(rows: Split, rarity: float) -> None:
+    """ceil(0.15 n), with [CLS] and [SEP] among the n and never a place (spec of the release, of a batch there)."""
+    masking = MaskWords(rate=0.15, rarity=rarity, exact=True)
+    found = masking.variant(rows, 0, Tokenizer())
+    places, row = places_of(found), np.repeat(np.arange(len(rows.lengths)), rows.lengths)
+    assert np.array_equal(np.bincount(row, places), np.ceil(0.15 * rows.lengths))
+    assert not places[rows.tokens < FIRST].any()
+    again = masking.variant(rows.take(np.array([5, 2, 1000])), 0, Tokenizer())
+    if not rarity:  # which counts words in the other rows
+        assert again.words is not None and found.words is not None
+        assert np.array_equal(again.words, found.take(np.array([5, 2, 1000])).words)
+
+
+def test_a_row_has_no_more_places_than_words(rows: Split) -> None:
+    found = MaskWords(rate=1.0, exact=True).variant(rows, 0, Tokenizer())
+    assert np.array_equal(places_of(found), rows.tokens >= FIRST)
+
+
+def test_exactly_so_many_are_drawn_one_after_the_other() -> None:
+    """Two of three words, with chances in proportion to 1, 2^-1 and 4^-1, the second without the first: of all pairs as
+    often as by the sum over both orders."""
+    number = 40_000
+    row = np.array([CLS, 5, 6, 7, SEP])
+    more = np.array([CLS, 6, 7, 7, 7, SEP] * number)  # words 5, 6 and 7 stand in a proportion of 1 : 2 : 4
+    tokens = np.concatenate([np.tile(row, number), more]).astype(np.int32)
+    lengths = np.array([5] * number + [6] * number)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    types, labels = np.zeros(len(tokens), np.int8), np.zeros(2 * number, np.int64)
+    split = Split(tokens, types, offsets, labels, np.arange(2 * number))
+    found = places_of(MaskWords(rate=0.4, rarity=1.0, exact=True).variant(split, 0, Tokenizer()))
+    drawn = found[: 5 * number].reshape(number, 5)[:, 1:4]
+    assert (drawn.sum(axis=1) == 2).all()
+    weights = np.array([1.0, 0.5, 0.25])
+    first = weights / weights.sum()
+    for left_out in range(3):
+        one, two = (place for place in range(3) if place != left_out)
+        expected = first[one] * weights[two] / (weights.sum() - weights[one])
+        expected += first[two] * weights[one] / (weights.sum() - weights[two])
+        share = (~drawn[:, left_out]).mean()
+        assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / number)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -117,6 +171,8 @@ def test_rare_words_are_asked_for_more_often_at_the_same_rate(rows: Split) -> No
         ({"masked": 0.9, "random": 0.2}, "at most 1 together"),
         ({"variants": 0}, "masking.variants=0"),
         ({"whole_words": "yes"}, "masking.whole_words=yes"),
+        ({"exact": 1}, "masking.exact=1"),
+        ({"exact": True, "whole_words": True}, "set it or corpus.masking.whole_words to false"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:

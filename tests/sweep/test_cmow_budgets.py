@@ -50,6 +50,7 @@ def test_the_gpu_s_corpus_stage_is_the_paper_s_and_its_patience_is_the_task_s_al
     assert general.lr_schedule.warmup_share == 0.05
     assert general.training.batch_size // general.training.accumulate == 8
     assert (general.training.patience, task.training.patience) == (None, 5)
+    assert (cfg.corpus.masking.rarity, cfg.corpus.masking.exact) == (0.7, True)
     assert cfg.corpus.hub.name == "wikitext-103-v1"
 
 
