@@ -141,20 +141,24 @@ def _call(model: Model, batch: Batch) -> Callable[[], None]:
     return call
 
 
-def _batch(model: nn.Module, batch_size: int, length: int) -> Batch:
+def _batch(model: Model, batch_size: int, length: int) -> Batch:
     """Rows of `length` different tokens, as far as the vocabulary goes, on the device of the weights.
 
-    A model with fewer positions gets as many tokens as it takes. Its first look-up table is that of the words.
+    A model with fewer positions gets as many tokens as it takes; where it reads two texts apart, half of a row's are
+    the second one's. Its first look-up table is that of the words.
     """
     positions = _topmost(model, ("position_embeddings",))
     length = min(length, positions.num_embeddings) if isinstance(positions, nn.Embedding) else length
     vocabulary = next((part.num_embeddings for part in model.modules() if isinstance(part, nn.Embedding)), 1)
     device = next(model.parameters()).device
     ids = (torch.arange(batch_size * length, device=device) % vocabulary).view(batch_size, length)
+    types = torch.zeros_like(ids)
+    if model.bare.reads_texts_apart:
+        types[:, length // 2 :] = 1
     return Batch(
         input_ids=ids,
         attention_mask=torch.ones_like(ids, dtype=torch.bool),
-        token_type_ids=torch.zeros_like(ids),
+        token_type_ids=types,
         labels=torch.full((batch_size,), -1, device=device),
         index=torch.arange(batch_size, device=device),
         words=torch.full_like(ids, NO_PLACE).index_fill(1, ids.new_zeros(1), UNKNOWN_WORD),  # one place a row

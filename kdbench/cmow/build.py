@@ -19,7 +19,10 @@ from kdbench.head import ClassHead, Head, SpanHead, WordHead
 def build(
     layout: Layout, tables: Tables, head: Head, classifier: Callable[..., Any], pair: str, dropout: float
 ) -> MatrixModel:
-    """The model with fresh weights; its linear maps are drawn from N(0, std^2), their biases 0 (Galke et al. 2022).
+    """The model with fresh weights; linear maps are drawn from N(0, std^2), their biases 0, whatever head it is.
+
+    In the release of Galke et al. 2022 that holds of `linear`, `mlp_same_width` and the vocabulary head; its other
+    heads are put in place later and begin as torch draws them.
 
     Args:
         layout, tables: of the encoder.

@@ -95,17 +95,37 @@ def checked_layout(options: Mapping[str, Any]) -> Layout:
     positive("student.std", options["std"])
     share("student.embedding_dropout", options["embedding_dropout"], below=True)
     whole("student.rank", options["rank"], null="whole matrices")
-    _check_rank(options["rank"], options["encoder"], options["matrix_width"])
+    _check_rank(options["rank"], options)
+    _check_read(options)
     return Layout.of(*(options[size] for size in sizes))
 
 
-def _check_rank(rank: int | None, encoder: str, side: int) -> None:
+def _check_rank(rank: int | None, options: Mapping[str, Any]) -> None:
+    side = options["matrix_width"]
     if rank is None:
         return
-    if encoder == "cbow":
+    if options["encoder"] == "cbow":
         raise KdbenchError("student.rank is of matrices, and student.encoder=cbow has none: set it to null")
+    if options["init"] != "noisy_identity":
+        raise KdbenchError(
+            f"student.init={options['init']} is of whole matrices, and with student.rank={rank} would leave factors "
+            "that never learn or products that vanish: set student.init=noisy_identity, or student.rank=null"
+        )
     if 2 * rank + 1 >= side:
         raise KdbenchError(
             f"student.rank={rank} saves nothing of matrices with student.matrix_width={side}: choose one below "
             f"{side // 2}, or null for whole matrices"
+        )
+
+
+def _check_read(options: Mapping[str, Any]) -> None:
+    """Refuse an option that this encoder would not read."""
+    if options["encoder"] == "cbow" and options["init"] != "noisy_identity":
+        raise KdbenchError(
+            f"student.init={options['init']} is of matrices, and student.encoder=cbow has none: leave it noisy_identity"
+        )
+    if options["alignment"] == "released" and not options["bidirectional"]:
+        raise KdbenchError(
+            "student.alignment=released is of the second of two directions: set student.bidirectional=true, or "
+            "student.alignment=token"
         )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kdbench import pooling
 from kdbench.cmow.classifier.base import FeatureClassifier
 from kdbench.cmow.encoder import MatrixEncoder
-from kdbench.cmow.pair import JOINT, PAIRS, texts_of
+from kdbench.cmow.pair import COSINE, JOINT, PAIRS, texts_of
 from kdbench.data.batch import Batch
 from kdbench.decoder import Decoder
 from kdbench.head import ABSENT, WordHead
@@ -85,7 +85,8 @@ class MatrixClassifier(MatrixModel):
     Args:
         body, shape, dropout: see `MatrixModel`.
         classifier: from features to scores.
-        pair: how two texts that are read apart become one; `joint` reads what a row has as one sequence.
+        pair: how two texts that are read apart become one; `joint` reads what a row has as one sequence. A cosine is
+            never dropped.
         choices: the sequences of a row, each of which has one score.
     """
 
@@ -98,7 +99,7 @@ class MatrixClassifier(MatrixModel):
         pair: str = JOINT,
         choices: int = 1,
     ) -> None:
-        super().__init__(body, shape, dropout)
+        super().__init__(body, shape, 0.0 if pair == COSINE else dropout)  # of its one number nothing would be left
         self.classifier, self.pair, self.choices = classifier, pair, choices
 
     @property

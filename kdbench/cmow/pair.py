@@ -12,6 +12,8 @@ from kdbench.data.batch import Batch
 
 JOINT = "joint"
 """Both texts are one sequence, as a transformer reads them."""
+COSINE = "cosine"
+"""One number of both texts."""
 
 
 def diffcat(first: Tensor, second: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ PAIRS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def paired_width(pair: str, width: int) -> int:
     """The width of a combined encoding, given that of one."""
-    return {"diffcat": 3 * width, "concat": 2 * width, "cosine": 1}.get(pair, width)
+    return {"diffcat": 3 * width, "concat": 2 * width, COSINE: 1}.get(pair, width)
 
 
 def texts_of(batch: Batch, padding_id: int | None = None) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -15,7 +15,8 @@ class MatrixTable(nn.Module):
         rank: r of `left @ right + diag(diagonal)`, with left (d, r) and right (r, d) of each word, which then has
             d (2 r + 1) parameters in the place of d^2; None: the matrices are whole.
         init: `noisy_identity`, I + N(0, std^2), so that a product of many is neither nothing nor immense; `identity`;
-            `normal`, N(0, std^2), whose products vanish within a few words.
+            `normal`, N(0, std^2), whose products vanish within a few words. Of low rank it is the first alone:
+            N(0, std^2) in left and right, 1 + N(0, std^2) in diagonal.
         std: of the noise: 0.01 in Galke et al. 2022, 0.1 in Mai et al. 2019.
         padding_id: the word whose matrix is the identity at first.
     """
@@ -41,18 +42,17 @@ class MatrixTable(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Fresh matrices, drawn from torch's generator."""
-        noise = 0.0 if self.init == "identity" else self.std
-        identity = torch.eye(self.side).flatten()
         if self.rank is None:
-            drawn = self.whole.weight.normal_(std=noise)
+            identity = torch.eye(self.side).flatten()
+            drawn = self.whole.weight.normal_(std=0.0 if self.init == "identity" else self.std)
             if self.init != "normal":
                 drawn += identity
             if self.padding_id is not None:
                 drawn[self.padding_id] = identity
             return
-        self.left.weight.normal_(std=noise)
-        self.right.weight.normal_(std=noise)
-        self.diagonal.weight.normal_(mean=0.0 if self.init == "normal" else 1.0, std=noise)
+        self.left.weight.normal_(std=self.std)
+        self.right.weight.normal_(std=self.std)
+        self.diagonal.weight.normal_(mean=1.0, std=self.std)
         if self.padding_id is not None:
             for part, value in ((self.left, 0.0), (self.right, 0.0), (self.diagonal, 1.0)):
                 part.weight[self.padding_id] = value

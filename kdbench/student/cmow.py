@@ -15,7 +15,7 @@ from kdbench.model import Model
 from kdbench.shape import Shape
 from kdbench.value import choice, share, switch, whole
 
-VERSION = 1
+VERSION = 2
 
 OF_HEAD = ("classifier", "pair", "always_pair")
 """Options that say nothing of the encoder: students that differ in them alone share their stages on a corpus."""
@@ -46,6 +46,11 @@ def shape(options: Mapping[str, Any], classes: int, word_head: bool = False) -> 
     layout = checked_layout(options)
     choice("student.pair", options["pair"], (JOINT, *PAIRS))
     switch("student.always_pair", options["always_pair"])
+    if options["always_pair"] and options["pair"] == JOINT:
+        raise KdbenchError(
+            "student.always_pair=true is of texts that are read apart, and student.pair=joint reads them as one: set "
+            "it to false, or choose another student.pair"
+        )
     share("student.dropout", options["dropout"], below=True)
     _check_classifier(options["classifier"])
     classifier = instantiate(options["classifier"]).func
@@ -109,7 +114,7 @@ def cmow(
         padding: `neutral` adds 0 and multiplies by I; `released` takes it for a word.
         alignment: `token` gives a token's state both of its halves; `released` the second one of another token.
         embedding_dropout: of single elements of vectors and matrices.
-        dropout: of what a head is given.
+        dropout: of what a head is given, unless that is a cosine.
         padding_id: the tokenizer's padding token.
     """
     from kdbench.cmow.build import build

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import kdbench
 from kdbench.check import check
-from kdbench.config import instantiate, plain
+from kdbench.config import CONF_DIR, instantiate, plain
 from kdbench.data.batch import NO_PLACE, Batch
 from kdbench.error import ImpossibleError, KdbenchError
 from kdbench.head import ABSENT, ChoiceHead, ClassHead, Head, SpanHead, WordHead
@@ -90,6 +90,28 @@ def test_the_size_with_a_vocabulary_head() -> None:
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     assert sum(sizes.values()) == 85_492_122
     assert sum(size for name, size in sizes.items() if model.of_head(name)) == 48_865_722
+
+
+def test_how_a_student_is_drawn() -> None:
+    """The defaults are the paper's: vectors and linear maps from N(0, 0.01^2), matrices from I + N(0, 0.01^2), and
+    padding neutral."""
+    model: Any = built(PAIR, words=2_000)
+    tables = model.body.embeddings
+    noise = [tables[way].whole.weight[1:] - torch.eye(20).flatten() for way in ("ahead", "back")]
+    maps = [part for part in model.classifier.modules() if isinstance(part, torch.nn.Linear)]
+    for drawn in (tables["vectors"].weight[1:], *noise, *(each.weight for each in maps)):
+        assert abs(float(drawn.detach().std()) - 0.01) < 5e-4 and abs(float(drawn.detach().mean())) < 1e-3
+    assert len(maps) == 2 and not any(each.bias.any() for each in maps)
+    assert not tables["vectors"].weight[0].any()
+    assert all(torch.equal(tables[way](torch.tensor(0)), torch.eye(20)) for way in ("ahead", "back"))
+
+
+def test_a_cosine_is_never_dropped() -> None:
+    model = built(PAIR, *SMALL, "student.pair=cosine", "student/classifier=linear", "student.dropout=0.9")
+    rows = batch()
+    torch.testing.assert_close(logits(model.train(), rows), logits(model.eval(), rows))
+    apart = built(PAIR, *SMALL, "student/classifier=linear", "student.dropout=0.9")
+    assert not torch.equal(logits(apart.train(), rows), logits(apart.eval(), rows))
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -250,7 +272,14 @@ def test_fewer_words_than_the_tokenizer() -> None:
     torch.testing.assert_close(logits(small, rows), logits(small, other))
 
 
-@pytest.mark.parametrize("term", ["attention", "query_relation", "value_relation", "feed_forward", "logit_lens"])
+OF_TRANSFORMERS = sorted(
+    file.stem
+    for file in (CONF_DIR / "knowledge").glob("*.yaml")
+    if file.stem.startswith(("attention", "feed_forward", "logit_lens")) or file.stem.endswith("_relation")
+)
+
+
+@pytest.mark.parametrize("term", OF_TRANSFORMERS)
 def test_what_it_cannot_give_is_refused(term: str) -> None:
     cfg = kdbench.compose(["data=glue/rte", "student=cmow", "method=unified", f"knowledge={term}"])
     with pytest.raises(ImpossibleError, match="which that architecture does not have: choose another knowledge"):
@@ -282,6 +311,10 @@ def test_what_it_can_give_passes(term: str) -> None:
         (["student.embedding_dropout=-1"], "student.embedding_dropout=-1"),
         (["student.rank=10"], "student.rank=10 saves nothing"),
         (["student.rank=2", "student.encoder=cbow"], "student.encoder=cbow has none"),
+        (["student.rank=2", "student.init=identity"], "set student.init=noisy_identity, or student.rank=null"),
+        (["student.init=normal", "student.encoder=cbow"], "leave it noisy_identity"),
+        (["student.alignment=released", "student.bidirectional=false"], "set student.bidirectional=true"),
+        (["student.always_pair=true", "student.pair=joint"], "choose another student.pair"),
         (["student.bidirectional=2"], "student.bidirectional=2 must be true or false"),
         (["student/classifier=cnn", "student.vector_width=300"], "student.vector_width"),
         (["student.classifier.hidden=1"], "student.classifier.hidden=1 must be a whole number of at least 2"),
@@ -328,6 +361,13 @@ def test_its_tables_count_as_embeddings_and_nothing_as_layers(tmp_path: Path) ->
     assert (found["embeddings"], found["encoder"]) == (30 * (9 + 2 * 9), 0)
     # 127 products of 3 x 3 matrices each way, and 27 features on 2 scores.
     assert flops(model) == 2 * 127 * 2 * 3**3 + 2 * 27 * 2
+
+
+def test_a_pair_costs_what_two_texts_of_half_the_length_do() -> None:
+    from kdbench.cost import flops
+
+    model = built(PAIR, *SMALL, "student/classifier=linear", "student.pair=diffcat")
+    assert flops(model) == 2 * (2 * 63 * 2 * 3**3) + 2 * 3 * 27 * 2
 
 
 def test_the_operations_of_an_lstm_and_of_convolutions_count() -> None:

@@ -16,9 +16,12 @@ class BiLstm(FeatureClassifier):
     """The last states of an LSTM over the tokens' states and of one from the last token back, then ReLU and two linear
     maps (Galke et al. 2022).
 
+    Of two texts that are read apart each has its last states, which are then combined. The release combines the
+    states of their tokens place by place, whatever stands there, and reads the outcome.
+
     Args:
         width, paired, block, outputs: see `FeatureClassifier`; `width` is that of a token's state.
-        hidden: units each way; None: as many as a token's state has numbers, as in the release.
+        hidden: units each way; None: as many as a token's state has numbers.
         dropout: between the two maps.
     """
 
