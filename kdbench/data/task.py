@@ -70,10 +70,10 @@ class Bins:
     def of(self, value: float) -> int:
         """The class that is nearest to a number; of STS-B's 21 from 1 to 5, as Galke et al. 2022 have it,
         (clip(round(5 y) / 5, 1, 5) - 1) / 0.2, which decides where two are as near."""
-        inside, first = min(max(value, self.lowest), self.highest), self.lowest / self.step
-        if abs(first - round(first)) < 1e-9:
-            return round(inside / self.step) - round(first)
-        return round((inside - self.lowest) / self.step)
+        inside, steps = min(max(value, self.lowest), self.highest), (self.count - 1) / (self.highest - self.lowest)
+        if abs((first := self.lowest * steps) - round(first)) < 1e-9:
+            return round(inside * steps) - round(first)
+        return round((inside - self.lowest) * steps)
 
     @classmethod
     def from_config(cls, data: Mapping[str, Any]) -> Bins | None:

@@ -54,7 +54,7 @@ def test_numbers_as_classes_in_equal_steps(make_task) -> None:
     rows = rows_of(task, "validation", table([0.0, 1.0, 1.2, 1.29, 1.31, 4.8, 5.0, math.nan, "3"]))
     assert rows.labels.tolist() == [0, 0, 1, 1, 2, 19, 20, -1, 10]
     assert task.labels[0] == "1" and task.labels[1] == "1.2" and task.labels[20] == "5" and task.outputs == 21
-    for value in (0.0, 0.37, 1.0, 2.5, 3.25, 4.749, 5.0):
+    for value in (0.0, 0.37, 1.0, 2.3, 2.5, 3.25, 4.749, 5.0, *(place / 10 for place in range(51))):
         rounded = min(max(round(5 * value) / 5, 1), 5)
         assert rows_of(task, "validation", table([value, 1.0])).labels[0] == round((rounded - 1) / 0.2)
 
