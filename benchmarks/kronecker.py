@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from benchmarks.line import Line
 from benchmarks.measure import cpu_seconds, difference, gain, in_turns, same
-from benchmarks.memory import keeping_memory
+from benchmarks.memory import in_a_fresh_process
 from kdbench.kronecker.factors import Factors
 from kdbench.kronecker.linear import KroneckerLinear
 
@@ -90,7 +90,7 @@ def repeated(work: Callable[[], object], times: int) -> None:
 
 
 def lines(full: bool) -> list[Line]:
-    return keeping_memory(all_lines, full)
+    return in_a_fresh_process(all_lines, full, keeping_memory=True)
 
 
 def all_lines(full: bool) -> list[Line]:

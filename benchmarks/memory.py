@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -25,23 +23,24 @@ def peak_bytes(work: Callable[[], object]) -> int:
     return _high_water() - before
 
 
-def elsewhere(module: str, *arguments: str) -> float:
-    """What a module of this folder prints when it is run with these arguments in a fresh process."""
-    return float(subprocess.check_output([sys.executable, "-m", f"benchmarks.{module}", *arguments], text=True))
+def in_a_fresh_process(work: Callable[..., Found], *arguments: object, keeping_memory: bool = False) -> Found:
+    """What a function of a module finds, on one thread of a new process.
 
-
-def keeping_memory(work: Callable[..., Found], *arguments: object) -> Found:
-    """What a function of a module finds, on one thread of a fresh process that keeps freed memory, as a run does.
-
-    A call that allocates twice the size of its result would otherwise hand both to the kernel and fault them in again.
+    Args:
+        work: importable by its name.
+        arguments: of it; they are pickled.
+        keeping_memory: whether that process keeps freed memory, as a run does. Without it a call that allocates twice
+            the size of its result hands both to the kernel and faults them in again.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _keep_memory) as process:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, _begin, (keeping_memory,)) as process:
         return process.submit(work, *arguments).result()
 
 
-def _keep_memory() -> None:
+def _begin(keeping_memory: bool) -> None:
     torch.set_num_threads(1)
-    keep_freed_memory()
+    if keeping_memory:
+        keep_freed_memory()
 
 
 def _high_water() -> int:

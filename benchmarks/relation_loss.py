@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from torch.nn import functional
 
 from benchmarks.line import Line
 from benchmarks.measure import difference, gain, in_turns, same, spread
-from benchmarks.memory import elsewhere, peak_bytes
+from benchmarks.memory import in_a_fresh_process, peak_bytes
 from kdbench.knowledge.base import Knowledge
 from kdbench.knowledge.gram_features import GramFeatures
 from kdbench.knowledge.gram_tokens import GramTokens
@@ -81,8 +80,8 @@ def measured(case: Case, rounds: int, processes: int) -> list[Line]:
     cpu = {side: [call[0] for call in calls] for side, calls in found.items()}
     parts = {side: [spread(part)[0] for part in zip(*calls, strict=True)] for side, calls in found.items()}
     told = {side: {"all": 1000 * each[0], "kernel": 1000 * each[1]} for side, each in parts.items()}
-    asked = str(CASES.index(case))
-    peaks = {side: [elsewhere("relation_loss", asked, side) for _ in range(processes)] for side in ("naive", "fused")}
+    place = CASES.index(case)
+    peaks = {side: [in_a_fresh_process(peak, place, side) for _ in range(processes)] for side in ("naive", "fused")}
     megabytes = {side: statistics.median(values) / 2**20 for side, values in peaks.items()}
     naive = "naive PyTorch" if "written" in found else "as written"
     return [
@@ -190,14 +189,10 @@ def times(case: Case, rounds: int) -> dict[str, list[tuple[float, float]]]:
     return in_turns(ways, rounds)
 
 
-def peak(case: Case, side: str) -> int:
-    """Bytes of one call, after one on two short rows."""
+def peak(place: int, side: str) -> int:
+    """Bytes of one call of that case, after one on two short rows."""
+    case = CASES[place]
     *few, tokens = inputs(case, rows=2, longest=8)
     call(losses(case, tokens)[side], *few)
     *sides, tokens = inputs(case)
     return peak_bytes(partial(call, losses(case, tokens)[side], *sides))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    print(peak(CASES[int(sys.argv[1])], sys.argv[2]))

@@ -13,7 +13,6 @@ first compared with float64.
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +23,7 @@ from torch.nn import functional
 
 from benchmarks.line import Line
 from benchmarks.measure import cpu_seconds, difference, gain, in_turns, same
-from benchmarks.memory import elsewhere, peak_bytes
+from benchmarks.memory import in_a_fresh_process, peak_bytes
 from benchmarks.peer import HOW, peer
 from kdbench.decoder import Decoder, Words
 from kdbench.fused.word_distance import fused_distance
@@ -152,8 +151,8 @@ def measured(case: Case, rounds: int, processes: int) -> list[Line]:
     heads = Heads(case)
     ways = {side: partial(cpu_seconds, partial(call, loss, heads)) for side, loss in losses(case, heads).items()}
     times = in_turns(ways, rounds)
-    asked = str(CASES.index(case))
-    peaks = {side: [elsewhere("word_prediction", asked, side) for _ in range(processes)] for side in ways}
+    place = CASES.index(case)
+    peaks = {side: [in_a_fresh_process(peak, place, side) for _ in range(processes)] for side in ways}
     milliseconds = {side: 1000 * statistics.median(found) for side, found in times.items()}
     mebibytes = {side: statistics.median(found) / 2**20 for side, found in peaks.items()}
     note, name = exactness(case), "P8" if case.loss == "kl" else "P9"
@@ -173,15 +172,11 @@ def measured(case: Case, rounds: int, processes: int) -> list[Line]:
     return found
 
 
-def peak(case: Case, side: str) -> int:
-    """Bytes of one call, after one at a few positions."""
+def peak(place: int, side: str) -> int:
+    """Bytes of one call of that case, after one at a few positions."""
+    case = CASES[place]
     few = replace(case, positions=8)
     heads = Heads(few)
     call(losses(few, heads)[side], heads)
     heads = Heads(case)
     return peak_bytes(partial(call, losses(case, heads)[side], heads))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    print(peak(CASES[int(sys.argv[1])], sys.argv[2]))

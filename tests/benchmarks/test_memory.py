@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from benchmarks.memory import keeping_memory
+from benchmarks.memory import in_a_fresh_process
 
 
 def test_it_is_another_process() -> None:
-    assert keeping_memory(os.getpid) != os.getpid()
+    assert in_a_fresh_process(os.getpid) != os.getpid()
 
 
 def test_an_error_there_is_an_error_here() -> None:
     with pytest.raises(ZeroDivisionError):
-        keeping_memory(divmod, 1, 0)
+        in_a_fresh_process(divmod, 1, 0)
