@@ -24,7 +24,7 @@ app = typer.Typer(
 
 StoreFolder = Annotated[Path, typer.Option("--store", envvar="KDBENCH_STORE", help="The store's folder.")]
 Kind = Annotated[
-    str | None, typer.Option("--kind", help="Only artefacts of this kind: data, teacher, outputs, stage or run.")
+    str | None, typer.Option("--kind", help="Only this kind: data, vocabulary, teacher, outputs, stage or run.")
 ]
 
 
