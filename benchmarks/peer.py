@@ -33,7 +33,7 @@ def peer(name: str, stand_ins: Mapping[str, Sequence[str]] | None = None) -> Mod
         try:
             return import_module(name)
         except ModuleNotFoundError as error:
-            if error.name == name:
+            if f"{name}.".startswith(f"{error.name}."):
                 return None
             raise
 
